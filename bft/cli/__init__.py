@@ -1,0 +1,1 @@
+"""The `bft` command. One module a command group; `main` assembles them."""

@@ -31,8 +31,8 @@ test: $(READY) ## Run the tests; ARGS='-m slow' for the long ones, ARGS=tests/un
 	@$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 check: $(READY) ## Formatting, lint, types, import contracts
-	@$(BIN)/ruff format --check --quiet . || { echo "run 'make format'"; exit 1; }
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet --output-format=concise . || { echo "run 'make format'"; exit 1; }
+	@$(BIN)/ruff check --quiet --output-format=concise .
 	@$(PY) -m mypy --no-error-summary
 	@$(BIN)/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@echo 'check: clean'

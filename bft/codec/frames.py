@@ -1,0 +1,351 @@
+"""Every frame's body: what travels between replicas, and between a replica and a client."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+from bft.codec.limits import NIBBLES_MAX, PATH_DIGESTS_MAX, REFUSAL_REASON, REPLY, Limits
+from bft.codec.statements import (
+    SIGNED_FIELDS,
+    Decoded,
+    Decoder,
+    message_type,
+    signed_fields,
+    stable_fields,
+)
+from bft.codec.wire import MessageType, array, blob, digest, fields_of, fixed, flag, natural, pack, text, unpack
+from bft.core.messages import (
+    Authenticated,
+    Batch,
+    Batches,
+    Bodies,
+    CertifiedBatch,
+    Evidence,
+    FetchBatches,
+    FetchBodies,
+    FetchState,
+    Outcome,
+    PeerMessage,
+    Proposal,
+    Refusal,
+    Reply,
+    ReplyStatus,
+    StableCheckpoint,
+    StateChunk,
+    Statement,
+    Status,
+)
+from bft.errors import InvalidMessage
+from crypto.certificates import Role, is_name
+
+PROTOCOL_VERSION: Final = 1
+_HEAD_BYTES: Final = 2  # version and type, which the length counts
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """HELLO: the first frame of each direction of every link; not signed, TLS vouches for the sender.
+
+    Both sides close a link whose other end names another cluster or epoch, or not the identity of its certificate.
+    """
+
+    cluster: str
+    epoch: int
+    role: Role
+    name: str  # a replica's is its number in decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """QUERY: a client asks one replica to evaluate a read-only operation; not signed, not ordered."""
+
+    nonce: int  # the answer repeats it
+    operation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """QUERY-ANSWER: what `operation` evaluates to in the sender's state after executing `seq`; not signed."""
+
+    nonce: int
+    seq: int
+    result: bytes
+
+
+FrameMessage: TypeAlias = PeerMessage | Reply | Refusal | Hello | Query | QueryAnswer
+
+_STATUSES: Final = {int(status): status for status in ReplyStatus}
+_ROLES: Final = {str(role): role for role in Role}
+_IN_EVIDENCE: Final = (  # what a replica can contradict itself in
+    MessageType.PRE_PREPARE,
+    MessageType.PREPARE,
+    MessageType.COMMIT,
+    MessageType.CHECKPOINT,
+    MessageType.VIEW_CHANGE,
+)
+
+
+def encode_frame(message: FrameMessage) -> bytes:
+    """The frame of `message`: u32 length of what follows, u8 version, u8 type, body."""
+    kind, body = encode_body(message)
+    head = (len(body) + _HEAD_BYTES).to_bytes(4, "big")
+    return b"".join((head, _HEADS[kind], body))
+
+
+def encode_body(message: FrameMessage) -> tuple[MessageType, bytes]:
+    """The type of the frame of `message` and its body."""
+    if isinstance(message, Authenticated):
+        return message_type(message.message), pack((message.payload, message.signature))
+    kind, fields = _FIELDS[type(message)]
+    return kind, pack(fields(message))
+
+
+def decode_body(frame_type: int, body: bytes, limits: Limits) -> Decoded[Any]:
+    """Read the body of a frame of this type, whose length `FrameSplitter` has checked.  Raises InvalidMessage."""
+    decoder = Decoder(limits)
+    read = _BODIES.get(frame_type)
+    if read is not None:
+        message = read(decoder, body)
+    elif frame_type in _BARE:
+        payload_and_signature = unpack(body, fields=SIGNED_FIELDS, array_max=SIGNED_FIELDS)
+        message = decoder.signed(MessageType(frame_type), decoder.reader(frame_type), payload_and_signature)
+    else:
+        raise InvalidMessage(f"{frame_type} is not a type of frame")
+    return Decoded(message, decoder.claims())
+
+
+# --- writing
+
+
+def _signed_all(statements: tuple[Authenticated[Any], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple([(s.payload, s.signature) for s in statements])
+
+
+def _batch_fields(batch: Batch) -> tuple[Any, ...]:
+    return (batch.time_ns, _signed_all(batch.requests))
+
+
+def _proposal_fields(m: Proposal) -> tuple[Any, ...]:
+    return (signed_fields(m.header), _batch_fields(m.batch))
+
+
+def _evidence_fields(m: Evidence) -> tuple[Any, ...]:
+    return (int(message_type(m.first.message)), signed_fields(m.first), signed_fields(m.second))
+
+
+def _status_fields(m: Status) -> tuple[Any, ...]:
+    return (m.view, m.active, m.last_executed, m.stable, m.oldest_batch)
+
+
+def _batches_fields(m: Batches) -> tuple[Any, ...]:
+    return (tuple([(_batch_fields(c.batch), _signed_all(c.commits)) for c in m.batches]),)
+
+
+def _reply_fields(m: Reply) -> tuple[Any, ...]:
+    o = m.outcome
+    outcome = (o.client, o.session, o.number, o.request_digest, o.seq, int(o.status), o.results)
+    return (outcome, signed_fields(m.result), m.index, m.count, m.path)
+
+
+_FIELDS: Final[dict[type, tuple[MessageType, Callable[[Any], tuple[Any, ...]]]]] = {
+    Proposal: (MessageType.PROPOSAL, _proposal_fields),
+    Evidence: (MessageType.EVIDENCE, _evidence_fields),
+    Status: (MessageType.STATUS, _status_fields),
+    FetchBatches: (MessageType.FETCH_BATCHES, lambda m: (m.after,)),
+    Batches: (MessageType.BATCHES, _batches_fields),
+    FetchBodies: (MessageType.FETCH_BODIES, lambda m: (m.digests,)),
+    Bodies: (MessageType.BODIES, lambda m: (tuple([_batch_fields(b) for b in m.batches]),)),
+    StableCheckpoint: (MessageType.STABLE_CHECKPOINT, lambda m: (stable_fields(m.certificate),)),
+    FetchState: (MessageType.FETCH_STATE, lambda m: (m.seq, m.paths)),
+    StateChunk: (MessageType.STATE_CHUNK, lambda m: (m.seq, m.nodes)),
+    Reply: (MessageType.REPLY, _reply_fields),
+    Refusal: (MessageType.REFUSAL, lambda m: (m.session, m.number, m.reason)),
+    Hello: (MessageType.HELLO, lambda m: (m.cluster, m.epoch, str(m.role), m.name)),
+    Query: (MessageType.QUERY, lambda m: (m.nonce, m.operation)),
+    QueryAnswer: (MessageType.QUERY_ANSWER, lambda m: (m.nonce, m.seq, m.result)),
+}
+_HEADS: Final = {kind: bytes((PROTOCOL_VERSION, kind)) for kind in MessageType}
+
+# --- reading
+
+
+def _batch(d: Decoder, raw: Any) -> Batch:
+    time_ns, requests = fields_of(raw, "batch", 2)
+    array(requests, "requests", at_most=d.limits.batch_requests_max)
+    signed, read = d.signed, d.request
+    batch = Batch(natural(time_ns, "time"), tuple([signed(MessageType.REQUEST, read, r) for r in requests]))
+    if batch.size > d.limits.batch_bytes:
+        raise InvalidMessage(f"a batch has {batch.size} bytes, more than {d.limits.batch_bytes}")
+    return batch
+
+
+def _proposal(d: Decoder, body: bytes) -> Proposal:
+    header, batch = unpack(body, fields=2, array_max=max(d.limits.batch_requests_max, 2))
+    return Proposal(d.signed(MessageType.PRE_PREPARE, d.pre_prepare, header), _batch(d, batch))
+
+
+def _evidence(d: Decoder, body: bytes) -> Evidence:
+    number, first, second = unpack(body, fields=3, array_max=3)
+    natural(number, "type of the statements")
+    if number not in _IN_EVIDENCE:
+        raise InvalidMessage(f"type {number} is not one that evidence is about")
+    kind = MessageType(number)
+    read = cast("Callable[[bytes], Statement]", d.reader(kind))
+    evidence = Evidence(d.signed(kind, read, first), d.signed(kind, read, second))
+    if evidence.first.message.replica != evidence.second.message.replica:
+        raise InvalidMessage("the statements of one piece of evidence have different signers")
+    return evidence
+
+
+def _status(_: Decoder, body: bytes) -> Status:
+    view, active, last_executed, stable, oldest_batch = unpack(body, fields=5, array_max=5)
+    return Status(
+        natural(view, "view"),
+        flag(active, "active"),
+        natural(last_executed, "last_executed"),
+        natural(stable, "stable"),
+        natural(oldest_batch, "oldest_batch"),
+    )
+
+
+def _fetch_batches(_: Decoder, body: bytes) -> FetchBatches:
+    (after,) = unpack(body, fields=1, array_max=1)
+    return FetchBatches(natural(after, "after"))
+
+
+def _certified(d: Decoder, raw: Any) -> CertifiedBatch:
+    batch, commits = fields_of(raw, "certified batch", 2)
+    array(commits, "commits", at_least=1, at_most=d.limits.n)
+    signed, read = d.signed, d.commit
+    return CertifiedBatch(_batch(d, batch), tuple([signed(MessageType.COMMIT, read, c) for c in commits]))
+
+
+def _batches(d: Decoder, body: bytes) -> Batches:
+    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
+    array(batches, "batches", at_most=d.limits.archive_batches_max)
+    return Batches(tuple([_certified(d, raw) for raw in batches]))
+
+
+def _fetch_bodies(d: Decoder, body: bytes) -> FetchBodies:
+    (digests,) = unpack(body, fields=1, array_max=d.limits.window)
+    array(digests, "digests", at_least=1, at_most=d.limits.window)
+    return FetchBodies(tuple([digest(raw, "digest") for raw in digests]))
+
+
+def _bodies(d: Decoder, body: bytes) -> Bodies:
+    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
+    array(batches, "batches", at_most=d.limits.window)
+    return Bodies(tuple([_batch(d, raw) for raw in batches]))
+
+
+def _stable_checkpoint(d: Decoder, body: bytes) -> StableCheckpoint:
+    (certificate,) = unpack(body, fields=1, array_max=max(d.limits.n, 2))
+    return StableCheckpoint(d.stable(certificate))
+
+
+def _path(raw: Any) -> bytes:
+    path = blob(raw, "path", NIBBLES_MAX)
+    if path and max(path) > 15:
+        raise InvalidMessage("a path is not made of nibbles")
+    return path
+
+
+def _fetch_state(d: Decoder, body: bytes) -> FetchState:
+    seq, paths = unpack(body, fields=2, array_max=max(d.limits.nodes_max, 2))
+    array(paths, "paths", at_least=1, at_most=d.limits.nodes_max)
+    return FetchState(natural(seq, "seq"), tuple([_path(raw) for raw in paths]))
+
+
+def _node(raw: Any, at_most: int) -> tuple[bytes, bytes]:
+    path, encoding = fields_of(raw, "node", 2)
+    return _path(path), blob(encoding, "node", at_most)
+
+
+def _state_chunk(d: Decoder, body: bytes) -> StateChunk:
+    seq, nodes = unpack(body, fields=2, array_max=max(d.limits.nodes_max, 2))
+    array(nodes, "nodes", at_most=d.limits.nodes_max)
+    return StateChunk(natural(seq, "seq"), tuple([_node(raw, len(body)) for raw in nodes]))
+
+
+def _reply(d: Decoder, body: bytes) -> Reply:
+    raw, result, index, count, path = unpack(body, fields=5, array_max=d.limits.array_max)
+    natural(index, "index")
+    natural(count, "count")
+    if not index < count <= d.limits.batch_requests_max:
+        raise InvalidMessage(f"there is no result {index} of {count}")
+    array(path, "path", at_most=PATH_DIGESTS_MAX)
+    return Reply(
+        _outcome(d, raw),
+        d.signed(MessageType.BATCH_RESULT, d.batch_result, result),
+        index,
+        count,
+        tuple([digest(raw, "path") for raw in path]),
+    )
+
+
+def _outcome(d: Decoder, raw: Any) -> Outcome:
+    client, session, number, request_digest, seq, status, results = fields_of(raw, "outcome", 7)
+    known_status = _STATUSES.get(natural(status, "status"))
+    if known_status is None:
+        raise InvalidMessage(f"{status} is no status of a reply")
+    return Outcome(
+        fixed(client, "client key", 32),
+        natural(session, "session"),
+        natural(number, "number"),
+        digest(request_digest, "request digest"),
+        natural(seq, "seq"),
+        known_status,
+        d.items(results, "results", at_least=0, at_most=d.limits.operations_max),
+    )
+
+
+def _refusal(_: Decoder, body: bytes) -> Refusal:
+    session, number, reason = unpack(body, fields=3, array_max=3)
+    return Refusal(natural(session, "session"), natural(number, "number"), text(reason, "reason", REFUSAL_REASON))
+
+
+def _hello(_: Decoder, body: bytes) -> Hello:
+    cluster, epoch, role, name = unpack(body, fields=4, array_max=4)
+    known_role = _ROLES.get(text(role, "role", 16))
+    if known_role is None or not is_name(text(cluster, "cluster", 64)) or not is_name(text(name, "name", 64)):
+        raise InvalidMessage("a hello that names no cluster, role or holder")
+    return Hello(cluster, natural(epoch, "epoch"), known_role, name)
+
+
+def _query(d: Decoder, body: bytes) -> Query:
+    nonce, operation = unpack(body, fields=2, array_max=2)
+    return Query(natural(nonce, "nonce"), blob(operation, "operation", d.limits.request_bytes))
+
+
+def _query_answer(_: Decoder, body: bytes) -> QueryAnswer:
+    nonce, seq, result = unpack(body, fields=3, array_max=3)
+    return QueryAnswer(natural(nonce, "nonce"), natural(seq, "seq"), blob(result, "result", REPLY))
+
+
+_BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
+    MessageType.PROPOSAL: _proposal,
+    MessageType.EVIDENCE: _evidence,
+    MessageType.STATUS: _status,
+    MessageType.FETCH_BATCHES: _fetch_batches,
+    MessageType.BATCHES: _batches,
+    MessageType.FETCH_BODIES: _fetch_bodies,
+    MessageType.BODIES: _bodies,
+    MessageType.STABLE_CHECKPOINT: _stable_checkpoint,
+    MessageType.FETCH_STATE: _fetch_state,
+    MessageType.STATE_CHUNK: _state_chunk,
+    MessageType.REPLY: _reply,
+    MessageType.REFUSAL: _refusal,
+    MessageType.HELLO: _hello,
+    MessageType.QUERY: _query,
+    MessageType.QUERY_ANSWER: _query_answer,
+}
+_BARE: Final = frozenset(  # frames that are one signed statement
+    {
+        MessageType.REQUEST,
+        MessageType.PREPARE,
+        MessageType.COMMIT,
+        MessageType.CHECKPOINT,
+        MessageType.VIEW_CHANGE,
+        MessageType.NEW_VIEW,
+    }
+)

@@ -1,0 +1,296 @@
+"""What the core asks of the shell, in order.
+
+The shell appends every ``Persist`` of a round to the log, syncs once, and only then carries out the sends and replies
+of that round (persist before you speak).  The observations at the end change nothing; metrics and logs come from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from bft.core.messages import (
+    Authenticated,
+    Batch,
+    CertifiedBatch,
+    Checkpoint,
+    CheckpointCertificate,
+    ClientKey,
+    Commit,
+    Digest,
+    Evidence,
+    NewView,
+    PeerMessage,
+    Prepare,
+    PreparedCertificate,
+    Proposal,
+    Refusal,
+    ReplicaId,
+    Reply,
+    Seq,
+    View,
+    ViewChange,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Record: this proposal binds (view, seq); ``prepare`` is the vote for it, absent at the primary."""
+
+    proposal: Proposal
+    prepare: Authenticated[Prepare] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Record: the prepared certificate, and the COMMIT it allows."""
+
+    certificate: PreparedCertificate
+    commit: Authenticated[Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Record: a quorum of COMMITs; the batch is in the ``Accepted`` record with the same digest."""
+
+    commits: tuple[Authenticated[Commit], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Record: a batch that came, with its proof, from a peer."""
+
+    certified: CertifiedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointTaken:
+    """Record: our CHECKPOINT vote."""
+
+    checkpoint: Authenticated[Checkpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Stable:
+    """Record: a stable checkpoint certificate."""
+
+    certificate: CheckpointCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class LeftView:
+    """Record: our VIEW-CHANGE; we speak in no view below it any more."""
+
+    view_change: Authenticated[ViewChange]
+
+
+@dataclass(frozen=True, slots=True)
+class EnteredView:
+    """Record: the NEW-VIEW by which we entered its view."""
+
+    new_view: Authenticated[NewView]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Record: evidence against a replica."""
+
+    evidence: Evidence
+
+
+Record: TypeAlias = (
+    Accepted | Prepared | Committed | Fetched | CheckpointTaken | Stable | LeftView | EnteredView | Proven
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make the record durable before anything of this round is sent."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to one peer."""
+
+    to: ReplicaId
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to every other replica."""
+
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class SendReply:
+    """Answer a client."""
+
+    client: ClientKey
+    reply: Reply | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Save the state at checkpoint ``seq`` durably, then report ``SnapshotSaved``."""
+
+    seq: Seq
+    root: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateLog:
+    """Everything at or below stable checkpoint ``seq`` is covered by a durable snapshot and its certificate."""
+
+    seq: Seq
+
+
+class Rejection(StrEnum):
+    """Why a message was not acted on: the peer's or client's fault, or plain staleness.  Counted, never a crash."""
+
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    WRONG_VIEW = "wrong view"
+    OUTSIDE_WATERMARKS = "outside watermarks"
+    NOT_PRIMARY = "not the primary of the view"
+    PRIMARY_PREPARE = "the primary sends no prepare"
+    CONFLICTING = "conflicting statement"
+    WRONG_DIGEST = "digest does not match"
+    BAD_BATCH = "batch not acceptable"
+    CLOCK = "proposal time outside the bound of the local clock"
+    BAD_CERTIFICATE = "certificate does not prove its claim"
+    BAD_NEW_VIEW = "new-view differs from the recomputed one"
+    WRONG_SIGNER = "signer is not the sender of the statement"
+    NOT_WANTED = "not asked for"
+    OVERLOADED = "overloaded"
+    OUTSIDE_WINDOW = "number outside the session's window"
+    ALREADY_EXECUTED = "already executed"
+    NOT_EVIDENCE = "statements do not conflict"
+    NOT_OURS = "our own statement came back"
+    NOT_ACTIVE = "in a view change"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Observation: a message was rejected."""
+
+    sender: ReplicaId | ClientKey
+    message_type: str
+    reason: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """Observation: ``seq`` was executed."""
+
+    seq: Seq
+    view: View
+    batch: Batch
+    operations: int  # executed for the first time, in this batch
+
+
+@dataclass(frozen=True, slots=True)
+class BecameStable:
+    """Observation: a stable checkpoint."""
+
+    seq: Seq
+    root: Digest
+
+
+class ViewChangeCause(StrEnum):
+    """What started a view change."""
+
+    REQUEST_TIMEOUT = "a request was not executed in time"
+    NEW_VIEW_TIMEOUT = "no new-view in time"
+    EQUIVOCATION = "the primary is a proven equivocator"
+    JOINED = "f+1 replicas left the view"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChangeStarted:
+    """Observation: we left the view below ``view``."""
+
+    view: View
+    cause: ViewChangeCause
+
+
+@dataclass(frozen=True, slots=True)
+class ViewEntered:
+    """Observation: normal operation in ``view``."""
+
+    view: View
+    primary: ReplicaId
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFound:
+    """Observation: a replica is proven faulty."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """Our state at ``seq`` differs from the root that a quorum certified: stop, or repair from peers."""
+
+    seq: Seq
+    ours: Digest
+    certified: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class CatchingUp:
+    """Observation: state transfer to ``seq`` goes on."""
+
+    seq: Seq
+    nodes_received: int
+    nodes_wanted: int
+
+
+Effect: TypeAlias = (
+    Persist
+    | Send
+    | Broadcast
+    | SendReply
+    | SaveSnapshot
+    | TruncateLog
+    | Rejected
+    | Executed
+    | BecameStable
+    | ViewChangeStarted
+    | ViewEntered
+    | EvidenceFound
+    | Diverged
+    | CatchingUp
+)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Collects the effects of one step, in order."""
+
+    effects: list[Effect] = field(default_factory=list)
+
+    def persist(self, record: Record) -> None:
+        self.effects.append(Persist(record))
+
+    def send(self, to: ReplicaId, message: PeerMessage) -> None:
+        self.effects.append(Send(to, message))
+
+    def broadcast(self, message: PeerMessage) -> None:
+        self.effects.append(Broadcast(message))
+
+    def reply(self, client: ClientKey, reply: Reply | Refusal) -> None:
+        self.effects.append(SendReply(client, reply))
+
+    def reject(self, sender: ReplicaId | ClientKey, message: object, reason: Rejection) -> None:
+        inner = message.message if isinstance(message, Authenticated) else message
+        self.effects.append(Rejected(sender, type(inner).__name__, reason))
+
+    def note(self, effect: Effect) -> None:
+        """Add an observation or any other effect."""
+        self.effects.append(effect)

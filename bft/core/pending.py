@@ -1,0 +1,130 @@
+"""Requests heard of and not yet executed, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bft.core.effects import Rejection
+from bft.core.messages import Authenticated, ClientKey, ReplicaId, Request, RequestId
+from bft.core.parameters import Parameters
+
+Origin = ClientKey | ReplicaId | None  # the link it came on; None: from an accepted proposal
+
+
+@dataclass(slots=True)
+class PendingRequest:
+    """A request whose execution is owed."""
+
+    request: Authenticated[Request]
+    heard_ns: int  # monotonic
+    origin: Origin
+    proposed: bool  # in an accepted proposal of the current view
+
+
+class PendingRequests:
+    """Bounded in count, in bytes and for each origin; one request an id (client, session, number).
+
+    A second request of the same id is the client's fault: the first stays, whichever is ordered clears both.
+    Requests out of accepted proposals are always taken: the window and the batch limits bound them.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._by_id: dict[RequestId, PendingRequest] = {}  # insertion order is order of hearing
+        self._unproposed: dict[RequestId, None] = {}
+        self._bytes = 0
+        self._of_origin: dict[Origin, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, request_id: RequestId) -> bool:
+        return request_id in self._by_id
+
+    def add(self, request: Authenticated[Request], *, origin: Origin, now_ns: int) -> Rejection | None:
+        """Owe this request's execution; the reason when it is not taken."""
+        known = self._by_id.get(request.message.id)
+        if known is not None:
+            same = known.request.digest == request.digest
+            return Rejection.DUPLICATE if same else Rejection.CONFLICTING
+        full = (
+            len(self._by_id) >= self._parameters.pending_requests_max
+            or self._bytes + len(request.payload) > self._parameters.pending_bytes_max
+            or self._of_origin.get(origin, 0) >= self._parameters.pending_per_origin_max
+        )
+        if full:
+            return Rejection.OVERLOADED
+        self._insert(request, origin=origin, now_ns=now_ns, proposed=False)
+        return None
+
+    def add_proposed(self, requests: Iterable[Authenticated[Request]], *, now_ns: int) -> None:
+        """These are in an accepted proposal of the current view."""
+        for request in requests:
+            known = self._by_id.get(request.message.id)
+            if known is None:
+                self._insert(request, origin=None, now_ns=now_ns, proposed=True)
+            else:
+                known.proposed = True
+                self._unproposed.pop(request.message.id, None)
+
+    def take(self) -> tuple[Authenticated[Request], ...]:
+        """The oldest unproposed requests, up to the batch limits; they count as proposed from now on."""
+        taken: list[Authenticated[Request]] = []
+        size = 0
+        for request_id in self._unproposed:
+            request = self._by_id[request_id].request
+            size += len(request.payload)
+            if taken and (size > self._parameters.batch_bytes_max or len(taken) >= self._parameters.batch_requests_max):
+                break
+            taken.append(request)
+        for request in taken:
+            self._by_id[request.message.id].proposed = True
+            del self._unproposed[request.message.id]
+        return tuple(taken)
+
+    def remove(self, request_id: RequestId) -> None:
+        """Its id is executed (or can never be)."""
+        gone = self._by_id.pop(request_id, None)
+        if gone is None:
+            return
+        self._unproposed.pop(request_id, None)
+        self._bytes -= len(gone.request.payload)
+        left = self._of_origin[gone.origin] - 1
+        if left:
+            self._of_origin[gone.origin] = left
+        else:
+            del self._of_origin[gone.origin]
+
+    def enter_view(self, now_ns: int) -> None:
+        """In the new view nothing is proposed yet, and everybody gets the full time again."""
+        for entry in self._by_id.values():
+            entry.proposed = False
+            entry.heard_ns = now_ns
+        self._unproposed = dict.fromkeys(self._by_id)
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest pending request was heard of, monotonic; entries are in that order."""
+        for entry in self._by_id.values():
+            return entry.heard_ns
+        return None
+
+    def unproposed(self, limit: int) -> list[Authenticated[Request]]:
+        """The oldest that no accepted proposal contains."""
+        return [self._by_id[request_id].request for request_id, _ in zip(self._unproposed, range(limit), strict=False)]
+
+    @property
+    def has_unproposed(self) -> bool:
+        return bool(self._unproposed)
+
+    def requests(self) -> list[Authenticated[Request]]:
+        """All of them, oldest first."""
+        return [entry.request for entry in self._by_id.values()]
+
+    def _insert(self, request: Authenticated[Request], *, origin: Origin, now_ns: int, proposed: bool) -> None:
+        self._by_id[request.message.id] = PendingRequest(request, now_ns, origin, proposed)
+        if not proposed:
+            self._unproposed[request.message.id] = None
+        self._bytes += len(request.payload)
+        self._of_origin[origin] = self._of_origin.get(origin, 0) + 1

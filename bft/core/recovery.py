@@ -1,0 +1,75 @@
+"""Rebuilds the parts from the records that outlived a crash (DESIGN §1: never contradict what was signed before it)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bft.core import effects
+from bft.core.checkpoints import Checkpoints
+from bft.core.context import Context
+from bft.core.effects import Record
+from bft.core.evidence import EvidenceBook
+from bft.core.execution import Execution
+from bft.core.invariants import invariant
+from bft.core.messages import Batch, CertifiedBatch, CheckpointCertificate, Digest, Seq
+from bft.core.ordering import Ordering
+from bft.core.view_change import ViewChanges
+
+
+def replay(  # noqa: C901, PLR0912 - one case a record type
+    records: Iterable[Record],
+    *,
+    context: Context,
+    snapshot: CheckpointCertificate,
+    ordering: Ordering,
+    execution: Execution,
+    checkpoints: Checkpoints,
+    view_changes: ViewChanges,
+    guilty: EvidenceBook,
+) -> None:
+    """Fold the records, in the order they were written, onto the snapshot.
+
+    Batches execute again as far as they are contiguous; what is missing is caught up from peers like any gap.
+    """
+    stable = snapshot
+    own_checkpoints = []
+    bodies: dict[tuple[Seq, Digest], Batch] = {}
+    committed: dict[Seq, CertifiedBatch] = {}
+    for record in records:
+        match record:
+            case effects.Accepted(proposal, _):
+                header = proposal.header.message
+                bodies[header.seq, header.digest] = proposal.batch
+                ordering.restore(record)
+            case effects.Prepared():
+                ordering.restore(record)
+            case effects.Committed(commits):
+                vote = commits[0].message
+                body = bodies.get((vote.seq, vote.digest))
+                if body is not None:  # else it lies below the truncation point, or the log's head was cut there
+                    committed[vote.seq] = CertifiedBatch(body, commits)
+            case effects.Fetched(certified):
+                committed[certified.seq] = certified
+            case effects.CheckpointTaken(checkpoint):
+                own_checkpoints.append(checkpoint)
+            case effects.Stable(certificate):
+                if certificate.seq > stable.seq:
+                    stable = certificate
+                    ordering.log.advance(certificate.seq)
+            case effects.LeftView():
+                view_changes.restore(record)
+                ordering.leave_view()
+            case effects.EnteredView(new_view):
+                view_changes.restore(record)
+                ordering.leave_view()
+                ordering.restore_headers(new_view.message.pre_prepares)
+            case effects.Proven(evidence):
+                guilty.add(evidence)
+    own = {vote.message.seq: vote.message.root for vote in own_checkpoints}
+    checkpoints.restore(stable, own_checkpoints)
+    while (following := committed.get(execution.last_executed + 1)) is not None:
+        execution.execute(following)
+        seq = execution.last_executed
+        if seq % context.parameters.checkpoint_interval == 0:
+            root = execution.checkpoint()
+            invariant(own.get(seq, root) == root, f"replay of the log gives another state at checkpoint {seq}")

@@ -1,0 +1,624 @@
+"""The replica: ``step(event, now) -> effects``.  Dispatch, and every interplay between the parts; nothing else is here.
+
+The parts call down and report up by return value; none of them holds the replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bft.core import effects, recovery
+from bft.core.checkpoints import Checkpoints
+from bft.core.context import Context, CurrentView
+from bft.core.effects import Effect, Outbox, Record, Rejection, ViewChangeCause
+from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, Tick
+from bft.core.evidence import EvidenceBook, conflict
+from bft.core.execution import Execution
+from bft.core.held import HeldMessages
+from bft.core.invariants import invariant
+from bft.core.log import Slot
+from bft.core.messages import (
+    Authenticated,
+    Batch,
+    Batches,
+    Bodies,
+    CertifiedBatch,
+    Checkpoint,
+    CheckpointCertificate,
+    ClientKey,
+    Commit,
+    Digest,
+    Evidence,
+    FetchBatches,
+    FetchBodies,
+    FetchState,
+    NewView,
+    PeerMessage,
+    Prepare,
+    Proposal,
+    Refusal,
+    ReplicaId,
+    Request,
+    Seq,
+    StableCheckpoint,
+    StateChunk,
+    Status,
+    View,
+    ViewChange,
+)
+from bft.core.new_view import starting_checkpoint
+from bft.core.ordering import Ordering
+from bft.core.parameters import Parameters
+from bft.core.pending import Origin, PendingRequests
+from bft.core.ports import Admission, Application, Signer
+from bft.core.quorum import Quorums
+from bft.core.state_transfer import CatchUp, StateServer
+from bft.core.timers import Deadlines, Timer
+from bft.core.view_change import ViewChanges
+
+_RESENT_SLOTS = 16  # unfinished slots about which a stalled replica repeats itself, at most
+_RESENT_PROPOSALS = 4
+_RELAYED_REQUESTS = 64  # to the primary, at each status time-out
+_FETCHED_BODIES = 16
+
+
+class Replica:
+    """One PBFT replica, sans I/O: the same object runs in production, in the simulator and in scripts.
+
+    A hostile message costs a ``Rejected`` effect, never an exception; ``InvariantViolated`` is our own bug.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: ReplicaId,  # noqa: A002 - the paper's word
+        parameters: Parameters,
+        signer: Signer,
+        admission: Admission,
+        application: Application,
+    ) -> None:
+        quorums = Quorums.of(parameters.n)
+        self._context = Context(id, parameters, quorums, signer)
+        self._current = CurrentView()
+        self._guilty = EvidenceBook()
+        self._application = application
+        self._pending = PendingRequests(parameters)
+        self._held = HeldMessages(
+            messages_max=parameters.held_messages_max, proposals_max=parameters.held_proposals_max
+        )
+        self._ordering = Ordering(self._context, self._current)
+        self._execution = Execution(self._context, admission, application)
+        self._checkpoints = Checkpoints(self._context)
+        self._view_changes = ViewChanges(self._context, self._current, self._guilty)
+        self._catch_up = CatchUp(self._context, application)
+        self._state_server = StateServer(self._context, application)
+        self._deadlines = Deadlines()
+        self._status_due_ns = 0  # monotonic
+        self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
+        self._executed_at_last_status: Seq = -1
+        self._answered_status: dict[ReplicaId, int] = {}  # when, monotonic
+        self._diverged = False
+        self._handlers: dict[type, Callable[..., None]] = {
+            Request: self._on_request,
+            Proposal: self._on_proposal,
+            Prepare: self._on_prepare,
+            Commit: self._on_commit,
+            Checkpoint: self._on_checkpoint,
+            ViewChange: self._on_view_change,
+            NewView: self._on_new_view,
+            Evidence: self._on_evidence,
+            Status: self._on_status,
+            FetchBatches: self._on_fetch_batches,
+            Batches: self._on_batches,
+            FetchBodies: self._on_fetch_bodies,
+            Bodies: self._on_bodies,
+            StableCheckpoint: self._on_stable_checkpoint,
+            FetchState: self._on_fetch_state,
+            StateChunk: self._on_state_chunk,
+        }
+
+    # --- what the shell and the observers may read
+
+    @property
+    def id(self) -> ReplicaId:
+        return self._context.id
+
+    @property
+    def n(self) -> int:
+        return self._context.quorums.n
+
+    @property
+    def quorums(self) -> Quorums:
+        return self._context.quorums
+
+    @property
+    def view(self) -> View:
+        return self._current.view
+
+    @property
+    def active(self) -> bool:
+        """In normal operation, not in a view change."""
+        return self._current.active
+
+    @property
+    def primary(self) -> ReplicaId:
+        return self._context.quorums.primary(self._current.view)
+
+    @property
+    def last_executed(self) -> Seq:
+        return self._execution.last_executed
+
+    @property
+    def stable(self) -> CheckpointCertificate:
+        """The highest stable checkpoint known."""
+        return self._checkpoints.stable
+
+    @property
+    def transferring(self) -> bool:
+        """State transfer is under way."""
+        return self._catch_up.transferring
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        return list(self._guilty)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How much it holds of everything that others can make grow, for metrics and invariants."""
+        return {
+            "slots": len(self._ordering.log),
+            "held": len(self._held),
+            "pending": len(self._pending),
+            "sessions": len(self._execution.sessions),
+        }
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When the shell must send a ``Tick``, on the monotonic clock."""
+        return self._deadlines.earliest_ns
+
+    # --- the one entry
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        """Consume one event; the effects, in order."""
+        out = Outbox()
+        if self._diverged:
+            return out.effects
+        match event:
+            case Received(sender, message):
+                self._on_message(sender, message, now, out)
+            case ClientRequest(request):
+                self._on_request(request.message.client, request, now, out)
+            case Tick():
+                self._on_tick(now, out)
+            case SnapshotSaved(seq):
+                self._checkpoints.saved(seq)
+                self._truncate(out)
+            case Start():
+                self._on_start(now, out)
+        self._settle(now, out)
+        return out.effects
+
+    def recover(self, records: Iterable[Record], snapshot: CheckpointCertificate) -> None:
+        """Before ``Start``: continue from a snapshot, which the application holds, and the log written since.
+
+        Raises InvariantViolated when the two cannot belong together.
+        """
+        self._execution.adopt(snapshot.seq)
+        self._ordering.log.advance(snapshot.seq)
+        recovery.replay(
+            records,
+            context=self._context,
+            snapshot=snapshot,
+            ordering=self._ordering,
+            execution=self._execution,
+            checkpoints=self._checkpoints,
+            view_changes=self._view_changes,
+            guilty=self._guilty,
+        )
+
+    def _on_start(self, now: Instant, out: Outbox) -> None:
+        for slot in self._ordering.unfinished(last_executed=self.last_executed):  # after recovery
+            if slot.batch is not None:
+                self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
+        self._on_status_timeout(now, out)
+
+    def _settle(self, now: Instant, out: Outbox) -> None:
+        """Everything that has become possible, then the timers."""
+        if (view := self._view_changes.view_to_join()) is not None:
+            self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, out)
+        self._view_changes.arm(now.monotonic_ns)
+        if (new_view := self._view_changes.make_new_view()) is not None:
+            out.broadcast(new_view)
+            self._enter_view(new_view, now, out)
+        while self._execute_next(now, out) or self._propose_next(now, out):
+            pass
+        self._arm_timers(now)
+
+    def _arm_timers(self, now: Instant) -> None:
+        deadlines, parameters = self._deadlines, self._context.parameters
+        deadlines.set(Timer.NEW_VIEW, self._view_changes.deadline_ns)
+        deadlines.set(Timer.TRANSFER, self._catch_up.deadline_ns)
+        oldest_ns = self._pending.oldest_ns
+        # Suspended during a view change; the primary does not suspect itself.
+        if oldest_ns is None or not self.active or self._ordering.is_primary:
+            deadlines.set(Timer.REQUEST, None)
+        else:
+            timeout_ns = self._view_changes.timeout_ns(parameters.request_timeout_ns)
+            deadlines.set(Timer.REQUEST, max(oldest_ns, self._patient_from_ns) + timeout_ns)
+        if oldest_ns is not None or not self.active or self._catch_up.transferring:
+            self._status_due_ns = min(self._status_due_ns, now.monotonic_ns + parameters.status_interval_ns)
+        deadlines.set(Timer.STATUS, self._status_due_ns)
+
+    # --- dispatch
+
+    def _on_message(self, sender: ReplicaId, message: PeerMessage, now: Instant, out: Outbox) -> None:
+        inner = message.message if isinstance(message, Authenticated) else message
+        handler = self._handlers.get(type(inner))
+        if handler is None:
+            out.reject(sender, message, Rejection.NOT_WANTED)
+        else:
+            handler(sender, message, now, out)
+
+    def _report(self, verdict: Evidence | Rejection | None, sender: ReplicaId, message: object, out: Outbox) -> bool:
+        """Act on a part's verdict; True if the message was taken."""
+        if isinstance(verdict, Evidence):
+            out.reject(sender, message, Rejection.CONFLICTING)
+            self._convict(verdict, out)
+        elif verdict is not None:
+            out.reject(sender, message, verdict)
+        return verdict is None
+
+    # --- requests
+
+    def _on_request(
+        self, origin: ClientKey | ReplicaId, request: Authenticated[Request], now: Instant, out: Outbox
+    ) -> None:
+        """A request, from its client or relayed by a backup."""
+        message = request.message
+        if self._execution.already_executed(message):
+            self._reply_again(request, origin, out)
+            return
+        reason = (
+            Rejection.OUTSIDE_WINDOW
+            if self._execution.outside_window(message)
+            else self._pending.add(request, origin=origin, now_ns=now.monotonic_ns)
+        )
+        from_client = isinstance(origin, bytes)
+        if reason is not None and reason is not Rejection.DUPLICATE:
+            out.reject(origin, request, reason)
+            if from_client:
+                out.reply(message.client, Refusal(message.session, message.number, reason))
+            return
+        if from_client and self.active and not self._ordering.is_primary:
+            out.send(self.primary, request)
+
+    def _reply_again(self, request: Authenticated[Request], origin: Origin, out: Outbox) -> None:
+        """Executed before: the client's retransmission is answered from the cache."""
+        outcome = self._execution.cached(request)
+        out.reject(origin if origin is not None else request.message.client, request, Rejection.ALREADY_EXECUTED)
+        if outcome is not None:
+            for reply in self._execution.replies((outcome,), view=self.view, seq=outcome.seq):
+                out.reply(outcome.client, reply)
+
+    # --- normal case
+
+    def _on_proposal(self, sender: ReplicaId, proposal: Proposal, now: Instant, out: Outbox) -> None:
+        header = proposal.header.message
+        if sender != header.replica or sender != self._context.quorums.primary(header.view):
+            return out.reject(sender, proposal, Rejection.NOT_PRIMARY)
+        if not self._is_current(sender, proposal, view=header.view, seq=header.seq, out=out):
+            return None
+        verdict = self._ordering.on_proposal(proposal, out, wall_ns=now.wall_ns)
+        if self._report(verdict, sender, proposal, out):
+            self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)
+        return None
+
+    def _propose_next(self, now: Instant, out: Outbox) -> bool:
+        """As primary, propose all that is pending as soon as the pipeline has room."""
+        may = (
+            self.active
+            and self._ordering.is_primary
+            and self._pending.has_unproposed
+            and self._ordering.has_room(last_executed=self.last_executed)
+        )
+        if may:
+            self._ordering.propose(Batch(now.wall_ns, self._pending.take()), out)
+        return may
+
+    def _execute_next(self, now: Instant, out: Outbox) -> bool:
+        """Execute the next batch if it committed here."""
+        certified = self._ordering.certified(self.last_executed + 1)
+        if certified is None or self._diverged:
+            return False
+        self._execute(certified, now, out)
+        return True
+
+    def _execute(self, certified: CertifiedBatch, now: Instant, out: Outbox) -> None:
+        """Through the gate; answer the clients; take the checkpoint if one is due."""
+        executed = self._execution.execute(certified)
+        seq = certified.seq
+        for request in certified.batch.requests:
+            self._pending.remove(request.message.id)
+        for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
+            out.reply(reply.outcome.client, reply)
+        out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))
+        if executed.operations and self.active:
+            self._view_changes.progressed()
+        if seq % self._context.parameters.checkpoint_interval == 0:
+            self._checkpoints.take(seq, self._execution.checkpoint(), out)
+            self._stop_if_diverged(out)
+            self._state_server.release(min(seq, self.stable.seq), now_ns=now.monotonic_ns)
+            self._check_stable(seq, now, out)
+
+    def _on_prepare(self, sender: ReplicaId, vote: Authenticated[Prepare], now: Instant, out: Outbox) -> None:
+        if self._is_current_vote(sender, vote, out):
+            self._report(self._ordering.on_prepare(vote, out), sender, vote, out)
+
+    def _on_commit(self, sender: ReplicaId, vote: Authenticated[Commit], now: Instant, out: Outbox) -> None:
+        if self._is_current_vote(sender, vote, out):
+            self._report(self._ordering.on_commit(vote, out), sender, vote, out)
+
+    def _is_current_vote(
+        self, sender: ReplicaId, vote: Authenticated[Prepare] | Authenticated[Commit], out: Outbox
+    ) -> bool:
+        if vote.message.replica != sender:
+            out.reject(sender, vote, Rejection.WRONG_SIGNER)
+            return False
+        return self._is_current(sender, vote, view=vote.message.view, seq=vote.message.seq, out=out)
+
+    def _is_current(self, sender: ReplicaId, message: PeerMessage, *, view: View, seq: Seq, out: Outbox) -> bool:
+        """For this view and between the watermarks; what is early is held, what is late rejected."""
+        if view < self.view or seq <= self._ordering.log.low:
+            out.reject(sender, message, Rejection.STALE)
+            return False
+        if view > self.view or not self.active or seq > self._ordering.log.high:
+            self._held.hold(sender, message)
+            return False
+        return True
+
+    def _owed(self, batch: Batch, seq: Seq) -> list[Authenticated[Request]]:
+        """Requests of an accepted batch whose execution is still owed."""
+        if seq <= self.last_executed:
+            return []
+        return [r for r in batch.requests if not self._execution.already_executed(r.message)]
+
+    # --- checkpoints
+
+    def _on_checkpoint(self, sender: ReplicaId, vote: Authenticated[Checkpoint], now: Instant, out: Outbox) -> None:
+        if vote.message.replica != sender:
+            return out.reject(sender, vote, Rejection.WRONG_SIGNER)
+        if self._report(self._checkpoints.on_checkpoint(vote), sender, vote, out):
+            self._check_stable(vote.message.seq, now, out)
+        return None
+
+    def _check_stable(self, seq: Seq, now: Instant, out: Outbox) -> None:
+        certificate = self._checkpoints.newly_stable(seq)
+        if certificate is not None:
+            self._on_stable(certificate, now, out)
+
+    def _on_stable_checkpoint(self, sender: ReplicaId, message: StableCheckpoint, now: Instant, out: Outbox) -> None:
+        certificate = message.certificate
+        if certificate.seq <= self.stable.seq:
+            out.reject(sender, message, Rejection.STALE)
+        elif not self._proves_stable(certificate):
+            out.reject(sender, message, Rejection.BAD_CERTIFICATE)
+        else:
+            self._on_stable(certificate, now, out)
+
+    def _proves_stable(self, certificate: CheckpointCertificate) -> bool:
+        on_boundary = certificate.seq % self._context.parameters.checkpoint_interval == 0
+        return on_boundary and self._context.quorums.proves_stable(certificate)
+
+    def _on_stable(self, certificate: CheckpointCertificate, now: Instant, out: Outbox) -> None:
+        """A proven stable checkpoint: what was beyond the old window may now be in it."""
+        self._adopt_stable(certificate, now, out)
+        self._release_held(now, out)
+
+    def _adopt_stable(self, certificate: CheckpointCertificate, now: Instant, out: Outbox) -> None:
+        """The window moves, whether or not we have executed that far; catch-up brings the rest."""
+        if not self._checkpoints.adopt(certificate, out):
+            return
+        self._stop_if_diverged(out)
+        self._ordering.log.advance(certificate.seq)
+        self._state_server.release(certificate.seq, now_ns=now.monotonic_ns)
+        self._truncate(out)
+
+    def _stop_if_diverged(self, out: Outbox) -> None:
+        """Our state at a certified checkpoint is not what a quorum computed: we must not go on from it."""
+        if (roots := self._checkpoints.diverged()) is not None and not self._diverged:
+            self._diverged = True
+            out.note(effects.Diverged(self.stable.seq, *roots))
+
+    def _truncate(self, out: Outbox) -> None:
+        if (seq := self._checkpoints.truncatable()) is not None:
+            out.note(effects.TruncateLog(seq))
+
+    # --- view changes
+
+    def _on_view_change(self, sender: ReplicaId, vote: Authenticated[ViewChange], now: Instant, out: Outbox) -> None:
+        self._report(self._view_changes.on_view_change(vote), sender, vote, out)
+
+    def _on_new_view(self, sender: ReplicaId, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
+        reason = self._view_changes.reject_new_view(new_view.message)
+        if self._report(reason, sender, new_view, out):
+            self._enter_view(new_view, now, out)
+
+    def _leave_view(self, view: View, cause: ViewChangeCause, out: Outbox) -> None:
+        prepared = self._ordering.prepared_certificates()
+        self._view_changes.leave(view, cause, self.stable, prepared, out)
+        self._ordering.leave_view()
+
+    def _enter_view(self, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
+        """Begin the view of a valid NEW-VIEW: its headers first, then everybody's early messages."""
+        message = new_view.message
+        self._view_changes.enter(new_view, out)
+        self._ordering.leave_view()
+        self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
+        executed: dict[Digest, Batch] = {}
+        for header in message.pre_prepares:
+            if (certified := self._execution.archived(header.message.seq)) is not None:
+                same = certified.batch.digest == header.message.digest
+                invariant(same, f"new view {message.view} re-proposes another batch at executed {header.message.seq}")
+                executed[certified.batch.digest] = certified.batch
+        self._pending.enter_view(now.monotonic_ns)
+        self._ordering.enter_view(message.pre_prepares, executed, out)
+        for slot in self._ordering.unfinished(last_executed=self.last_executed):
+            if slot.batch is not None:
+                self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
+        self._fetch_bodies(out)
+        self._release_held(now, out)
+        if self.primary in self._guilty and self.active and self.view == message.view:
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
+
+    def _release_held(self, now: Instant, out: Outbox) -> None:
+        for sender, message in self._held.release():
+            self._on_message(sender, message, now, out)
+
+    def _on_evidence(self, sender: ReplicaId, evidence: Evidence, now: Instant, out: Outbox) -> None:
+        if not conflict(evidence.first.message, evidence.second.message):
+            out.reject(sender, evidence, Rejection.NOT_EVIDENCE)
+        elif evidence.accused in self._guilty:
+            out.reject(sender, evidence, Rejection.DUPLICATE)
+        else:
+            self._convict(evidence, out)
+
+    def _convict(self, evidence: Evidence, out: Outbox) -> None:
+        """Keep the proof, spread it; a view led by a proven equivocator is left at once."""
+        if not self._guilty.add(evidence):
+            return
+        out.persist(effects.Proven(evidence))
+        out.broadcast(evidence)
+        out.note(effects.EvidenceFound(evidence))
+        if evidence.accused == self.primary:
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
+
+    def _on_fetch_bodies(self, sender: ReplicaId, message: FetchBodies, now: Instant, out: Outbox) -> None:
+        found: list[Batch] = []
+        size = 0
+        for digest in message.digests[:_FETCHED_BODIES]:
+            batch = self._ordering.find_body(digest) or self._execution.archived_body(digest)
+            if batch is not None and (not found or size + batch.size <= self._context.parameters.transfer_bytes_max):
+                found.append(batch)
+                size += batch.size
+        out.send(sender, Bodies(tuple(found)))
+
+    def _on_bodies(self, sender: ReplicaId, message: Bodies, now: Instant, out: Outbox) -> None:
+        for batch in message.batches:
+            seqs = self._ordering.on_body(batch, out)
+            if not seqs:
+                out.reject(sender, message, Rejection.NOT_WANTED)
+            for seq in seqs:
+                self._pending.add_proposed(self._owed(batch, seq), now_ns=now.monotonic_ns)
+
+    def _fetch_bodies(self, out: Outbox) -> None:
+        if missing := self._ordering.missing_bodies():
+            out.broadcast(FetchBodies(tuple(missing[:_FETCHED_BODIES])))
+
+    # --- status and catch-up
+
+    def _on_status(self, sender: ReplicaId, status: Status, now: Instant, out: Outbox) -> None:
+        """Give a peer what it evidently lacks; what it asks for itself it fetches."""
+        self._catch_up.on_status(sender, status)
+        interval_ns = self._context.parameters.status_interval_ns // 2
+        if now.monotonic_ns < self._answered_status.get(sender, 0) + interval_ns:
+            return
+        self._answered_status[sender] = now.monotonic_ns
+        waiting = status.view < self.view or (status.view == self.view and not status.active)
+        if waiting and self.active and self._view_changes.entered is not None:
+            out.send(sender, self._view_changes.entered)
+        elif waiting and self._view_changes.own is not None:
+            out.send(sender, self._view_changes.own)
+        if status.stable < self.stable.seq:
+            out.send(sender, StableCheckpoint(self.stable))
+
+    def _on_tick(self, now: Instant, out: Outbox) -> None:
+        if self._deadlines.due(Timer.REQUEST, now.monotonic_ns):
+            self._on_request_timeout(now, out)
+        if self._deadlines.due(Timer.NEW_VIEW, now.monotonic_ns):
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, out)
+        if self._deadlines.due(Timer.TRANSFER, now.monotonic_ns):
+            self._catch_up.on_timeout(out, now_ns=now.monotonic_ns, newest=self.stable)
+        if self._deadlines.due(Timer.STATUS, now.monotonic_ns):
+            self._on_status_timeout(now, out)
+
+    def _on_request_timeout(self, now: Instant, out: Outbox) -> None:
+        """Suspect the primary, unless it is we who are behind."""
+        if self._catch_up.far_behind(self.last_executed):
+            self._patient_from_ns = now.monotonic_ns
+        else:
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.REQUEST_TIMEOUT, out)
+
+    def _on_status_timeout(self, now: Instant, out: Outbox) -> None:
+        """Say where we stand; when nothing moved since the last time, repeat ourselves and ask for what we lack."""
+        executed = self.last_executed
+        out.broadcast(Status(self.view, self.active, executed, self.stable.seq, self._execution.oldest_archived))
+        unfinished = self._ordering.unfinished(last_executed=executed)
+        behind = self._catch_up.behind(executed) or self.stable.seq > executed
+        if executed == self._executed_at_last_status:
+            self._say_again(unfinished, out)
+            if behind and not self._catch_up.transferring:
+                self._catch_up_now(now, out)
+        self._executed_at_last_status = executed
+        busy = (
+            unfinished or behind or self._pending or self._held or not self.active or self._checkpoints.own_unstable()
+        )
+        parameters = self._context.parameters
+        interval_ns = parameters.status_interval_ns if busy else parameters.idle_status_interval_ns
+        self._status_due_ns = now.monotonic_ns + interval_ns
+
+    def _say_again(self, unfinished: list[Slot], out: Outbox) -> None:
+        for index, slot in enumerate(unfinished[:_RESENT_SLOTS]):
+            for said in self._ordering.own_messages(slot, with_proposal=index < _RESENT_PROPOSALS):
+                out.broadcast(said)
+        for vote in self._checkpoints.own_unstable():
+            out.broadcast(vote)
+        if self._view_changes.own is not None:
+            out.broadcast(self._view_changes.own)
+        elif not self._ordering.is_primary:
+            for request in self._pending.unproposed(_RELAYED_REQUESTS):
+                out.send(self.primary, request)
+        self._fetch_bodies(out)
+
+    def _catch_up_now(self, now: Instant, out: Outbox) -> None:
+        """Certified batches if a peer has them, else the state at the stable checkpoint."""
+        if not self._catch_up.ask_batches(self.last_executed, out) and self.stable.seq > self.last_executed:
+            self._catch_up.begin(self.stable, out, now_ns=now.monotonic_ns)
+
+    def _on_fetch_batches(self, sender: ReplicaId, message: FetchBatches, now: Instant, out: Outbox) -> None:
+        found = self._execution.archive_after(message.after, self._context.parameters.transfer_bytes_max)
+        out.send(sender, Batches(found))
+
+    def _on_batches(self, sender: ReplicaId, message: Batches, now: Instant, out: Outbox) -> None:
+        if self._catch_up.transferring:
+            return out.reject(sender, message, Rejection.NOT_WANTED)
+        proven = self._catch_up.on_batches(sender, message, self.last_executed)
+        if isinstance(proven, Rejection):
+            return out.reject(sender, message, proven)
+        for certified in proven:
+            if self._diverged:
+                return None
+            out.persist(effects.Fetched(certified))
+            self._execute(certified, now, out)
+        if self._catch_up.behind(self.last_executed):
+            self._catch_up.ask_batches(self.last_executed, out)
+        return None
+
+    def _on_fetch_state(self, sender: ReplicaId, message: FetchState, now: Instant, out: Outbox) -> None:
+        self._state_server.on_fetch_state(sender, message, out, now_ns=now.monotonic_ns)
+
+    def _on_state_chunk(self, sender: ReplicaId, message: StateChunk, now: Instant, out: Outbox) -> None:
+        reason = self._catch_up.on_state_chunk(sender, message, out, now_ns=now.monotonic_ns)
+        self._report(reason, sender, message, out)
+        self._finish_transfer(out)
+
+    def _finish_transfer(self, out: Outbox) -> None:
+        """Adopt the state that state transfer completed."""
+        target = self._catch_up.finished()
+        if target is None:
+            return
+        self._execution.adopt(target.seq)
+        self._checkpoints.take(target.seq, target.root, out)
+        for request in self._pending.requests():
+            if self._execution.already_executed(request.message):
+                self._pending.remove(request.message.id)

@@ -1,0 +1,204 @@
+"""Catch-up of a laggard: certified batches from one peer, else the state behind a certified root (DESIGN §4).
+
+Nothing a peer claims is believed: STATUS only says whom to ask, batches carry a quorum of COMMITs, tree nodes are bound
+by hashes up to a root that a quorum of CHECKPOINTs certifies.  It needs no new traffic: the status timer drives it.
+"""
+
+from __future__ import annotations
+
+from bft.core import effects
+from bft.core.context import Context
+from bft.core.effects import Outbox, Rejection
+from bft.core.messages import (
+    Batches,
+    CertifiedBatch,
+    CheckpointCertificate,
+    FetchBatches,
+    FetchState,
+    ReplicaId,
+    Seq,
+    StateChunk,
+    Status,
+)
+from bft.core.ports import Application
+
+_SERVE_LEASE_NS = 30_000_000_000  # a checkpoint that a peer is reading is kept this long after its last question
+
+
+class CatchUp:
+    """The asking side."""
+
+    def __init__(self, context: Context, application: Application) -> None:
+        self._context = context
+        self._application = application
+        self.peers: dict[ReplicaId, Status] = {}  # the last word of each
+        self._asked: ReplicaId | None = None  # for batches
+        self._fruitless = 0  # questions for batches in a row that brought nothing
+        self._turn = 0  # rotates among the peers
+        self._target: CheckpointCertificate | None = None  # state transfer is under way to it
+        self._outstanding: dict[ReplicaId, tuple[bytes, ...]] = {}  # paths asked of each
+        self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
+        self._slow: set[ReplicaId] = set()  # let the time pass; asked again when all the others did too
+        self.deadline_ns: int | None = None
+
+    @property
+    def transferring(self) -> bool:
+        return self._target is not None
+
+    def on_status(self, sender: ReplicaId, status: Status) -> None:
+        self.peers[sender] = status
+
+    def behind(self, last_executed: Seq) -> bool:
+        """A peer claims to be ahead."""
+        return any(status.last_executed > last_executed for status in self.peers.values())
+
+    def far_behind(self, last_executed: Seq) -> bool:
+        """A correct peer is more than a checkpoint interval ahead: what is late here is our own fault."""
+        claimed = sorted((status.last_executed for status in self.peers.values()), reverse=True)
+        weak = self._context.quorums.weak
+        margin = self._context.parameters.checkpoint_interval
+        return self.transferring or (len(claimed) >= weak and claimed[weak - 1] > last_executed + margin)
+
+    # --- certified batches
+
+    def ask_batches(self, last_executed: Seq, out: Outbox) -> bool:
+        """Ask one peer that claims to hold the next batch, another one each time.
+
+        False if none claims so, or if every other replica was asked in vain: a liar must not keep us from the state.
+        """
+        able = [
+            peer
+            for peer, status in sorted(self.peers.items())
+            if status.last_executed > last_executed and status.oldest_batch <= last_executed + 1
+        ]
+        if not able or self._fruitless >= self._context.quorums.n - 1:
+            self._fruitless = 0
+            return False
+        self._turn += 1
+        self._fruitless += 1
+        self._asked = able[self._turn % len(able)]
+        out.send(self._asked, FetchBatches(last_executed))
+        return True
+
+    def on_batches(self, sender: ReplicaId, message: Batches, last_executed: Seq) -> list[CertifiedBatch] | Rejection:
+        """The proven batches that continue our history."""
+        if sender != self._asked:
+            return Rejection.NOT_WANTED
+        self._asked = None
+        wanted: list[CertifiedBatch] = []
+        for certified in message.batches:
+            if not certified.commits or not self._context.quorums.proves_committed(certified):
+                return Rejection.BAD_CERTIFICATE
+            if certified.seq == last_executed + len(wanted) + 1:
+                wanted.append(certified)
+        if not wanted:
+            return Rejection.STALE
+        self._fruitless = 0
+        return wanted
+
+    # --- state
+
+    def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
+        """Start to collect the state behind a stable checkpoint."""
+        self._target = target
+        self._application.begin_sync(target.seq, target.root)
+        self._ask_nodes(out, now_ns)
+
+    def on_state_chunk(self, sender: ReplicaId, chunk: StateChunk, out: Outbox, *, now_ns: int) -> Rejection | None:
+        """Nodes from one source; a source with a wrong or no answer is not asked again for this target."""
+        target = self._target
+        asked = self._outstanding.pop(sender, None)
+        if target is None or asked is None or chunk.seq != target.seq:
+            if asked is not None:
+                self._outstanding[sender] = asked
+            return Rejection.NOT_WANTED
+        open_paths = dict.fromkeys(asked)
+        rejection = None
+        for path, encoding in chunk.nodes:
+            if path not in open_paths or not self._application.accept_node(path, encoding):
+                rejection = Rejection.WRONG_DIGEST
+                break
+            del open_paths[path]
+        if rejection is not None or len(open_paths) == len(asked):
+            self._useless.add(sender)
+        self._application.requeue_nodes(list(open_paths))
+        if self._application.sync_complete():
+            return rejection
+        received, wanted = self._application.sync_progress()
+        out.note(effects.CatchingUp(target.seq, received, wanted))
+        self._ask_nodes(out, now_ns)
+        return rejection
+
+    def finished(self) -> CheckpointCertificate | None:
+        """The certificate whose state is now adopted; once."""
+        if self._target is None or not self._application.sync_complete():
+            return None
+        target = self._target
+        self._application.finish_sync()
+        self._stop()
+        return target
+
+    def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
+        """Those asked did not answer: ask others; when nobody serves this target, go for the newest one."""
+        if self._target is None:
+            return
+        for peer, paths in self._outstanding.items():
+            self._slow.add(peer)
+            self._application.requeue_nodes(list(paths))
+        self._outstanding = {}
+        others = self._context.quorums.n - 1
+        if len(self._useless) >= others:
+            self.abort()
+            self.begin(newest, out, now_ns=now_ns)
+            return
+        if len(self._useless | self._slow) >= others:
+            self._slow = set()
+        self._ask_nodes(out, now_ns)
+
+    def abort(self) -> None:
+        if self._target is not None:
+            self._application.abort_sync()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._target = None
+        self._outstanding = {}
+        self._useless = set()
+        self._slow = set()
+        self.deadline_ns = None
+
+    def _ask_nodes(self, out: Outbox, now_ns: int) -> None:
+        """One question outstanding with each useful peer, each for other nodes."""
+        target = self._target
+        if target is None:
+            return
+        for peer in range(self._context.quorums.n):
+            if peer == self._context.id or peer in self._useless | self._slow | self._outstanding.keys():
+                continue
+            paths = tuple(self._application.missing_nodes(self._context.parameters.transfer_nodes_max))
+            if not paths:
+                break
+            self._outstanding[peer] = paths
+            out.send(peer, FetchState(target.seq, paths))
+        self.deadline_ns = now_ns + self._context.parameters.transfer_timeout_ns
+
+
+class StateServer:
+    """The answering side: serves checkpoints that the application still holds."""
+
+    def __init__(self, context: Context, application: Application) -> None:
+        self._context = context
+        self._application = application
+        self._leases: dict[ReplicaId, tuple[Seq, int]] = {}  # one a peer: checkpoint and when the lease ends
+
+    def on_fetch_state(self, sender: ReplicaId, message: FetchState, out: Outbox, *, now_ns: int) -> None:
+        paths = message.paths[: self._context.parameters.transfer_nodes_max]
+        nodes = self._application.read_nodes(message.seq, paths, self._context.parameters.transfer_bytes_max)
+        if nodes:
+            self._leases[sender] = (message.seq, now_ns + _SERVE_LEASE_NS)
+        out.send(sender, StateChunk(message.seq, tuple(nodes or ())))
+
+    def release(self, stable: Seq, *, now_ns: int) -> None:
+        """Let go of checkpoints below the stable one that nobody is reading: at most one a peer stays."""
+        self._leases = {peer: lease for peer, lease in self._leases.items() if lease[1] > now_ns}
+        self._application.release_below(stable, keep=frozenset(seq for seq, _ in self._leases.values()))

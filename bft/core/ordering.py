@@ -101,7 +101,12 @@ class Ordering:
         self._advance(slot, out)
         return None
 
-    # --- view changes
+    # --- view changes and checkpoints
+
+    def advance(self, stable: Seq) -> None:
+        """Raise the low watermark to the stable checkpoint."""
+        self.log.advance(stable)
+        self.next_seq = max(self.next_seq, self.log.low + 1)
 
     def leave_view(self) -> None:
         for slot in self.log:

@@ -16,7 +16,6 @@ from bft.core.evidence import EvidenceBook, conflict
 from bft.core.execution import Execution
 from bft.core.held import HeldMessages
 from bft.core.invariants import invariant
-from bft.core.log import Slot
 from bft.core.messages import (
     Authenticated,
     Batch,
@@ -52,14 +51,10 @@ from bft.core.parameters import Parameters
 from bft.core.pending import Origin, PendingRequests
 from bft.core.ports import Admission, Application, Signer
 from bft.core.quorum import Quorums
+from bft.core.retransmission import Retransmission
 from bft.core.state_transfer import CatchUp, StateServer
 from bft.core.timers import Deadlines, Timer
 from bft.core.view_change import ViewChanges
-
-_RESENT_SLOTS = 16  # unfinished slots about which a stalled replica repeats itself, at most
-_RESENT_PROPOSALS = 4
-_RELAYED_REQUESTS = 64  # to the primary, at each status time-out
-_FETCHED_BODIES = 16
 
 
 class Replica:
@@ -92,11 +87,19 @@ class Replica:
         self._view_changes = ViewChanges(self._context, self._current, self._guilty)
         self._catch_up = CatchUp(self._context, application)
         self._state_server = StateServer(self._context, application)
+        self._retransmission = Retransmission(
+            self._context,
+            self._current,
+            ordering=self._ordering,
+            execution=self._execution,
+            checkpoints=self._checkpoints,
+            view_changes=self._view_changes,
+            pending=self._pending,
+        )
         self._deadlines = Deadlines()
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
         self._executed_at_last_status: Seq = -1
-        self._answered_status: dict[ReplicaId, int] = {}  # when, monotonic
         self._diverged = False
         self._handlers: dict[type, Callable[..., None]] = {
             Request: self._on_request,
@@ -162,6 +165,16 @@ class Replica:
     def evidence(self) -> list[Evidence]:
         return list(self._guilty)
 
+    def is_redundant(self, vote: Prepare | Commit) -> bool:
+        """A vote, not yet verified, that could change nothing here: its signature need not be checked.
+
+        A vote that contradicts what we accepted is never redundant, for it may be evidence.
+        """
+        slot = self._ordering.log.get(vote.seq)
+        if slot is None or slot.header is None or vote.view != self.view or slot.header.message.digest != vote.digest:
+            return False
+        return slot.certified is not None or (isinstance(vote, Prepare) and self.id in slot.commits)
+
     @property
     def sizes(self) -> dict[str, int]:
         """How much it holds of everything that others can make grow, for metrics and invariants."""
@@ -205,7 +218,7 @@ class Replica:
         Raises InvariantViolated when the two cannot belong together.
         """
         self._execution.adopt(snapshot.seq)
-        self._ordering.log.advance(snapshot.seq)
+        self._ordering.advance(snapshot.seq)
         recovery.replay(
             records,
             context=self._context,
@@ -420,7 +433,7 @@ class Replica:
         if not self._checkpoints.adopt(certificate, out):
             return
         self._stop_if_diverged(out)
-        self._ordering.log.advance(certificate.seq)
+        self._ordering.advance(certificate.seq)
         self._state_server.release(certificate.seq, now_ns=now.monotonic_ns)
         self._truncate(out)
 
@@ -466,7 +479,7 @@ class Replica:
         for slot in self._ordering.unfinished(last_executed=self.last_executed):
             if slot.batch is not None:
                 self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
-        self._fetch_bodies(out)
+        self._retransmission.fetch_bodies(out)
         self._release_held(now, out)
         if self.primary in self._guilty and self.active and self.view == message.view:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
@@ -494,14 +507,7 @@ class Replica:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
 
     def _on_fetch_bodies(self, sender: ReplicaId, message: FetchBodies, now: Instant, out: Outbox) -> None:
-        found: list[Batch] = []
-        size = 0
-        for digest in message.digests[:_FETCHED_BODIES]:
-            batch = self._ordering.find_body(digest) or self._execution.archived_body(digest)
-            if batch is not None and (not found or size + batch.size <= self._context.parameters.transfer_bytes_max):
-                found.append(batch)
-                size += batch.size
-        out.send(sender, Bodies(tuple(found)))
+        self._retransmission.on_fetch_bodies(sender, message, out)
 
     def _on_bodies(self, sender: ReplicaId, message: Bodies, now: Instant, out: Outbox) -> None:
         for batch in message.batches:
@@ -511,26 +517,11 @@ class Replica:
             for seq in seqs:
                 self._pending.add_proposed(self._owed(batch, seq), now_ns=now.monotonic_ns)
 
-    def _fetch_bodies(self, out: Outbox) -> None:
-        if missing := self._ordering.missing_bodies():
-            out.broadcast(FetchBodies(tuple(missing[:_FETCHED_BODIES])))
-
     # --- status and catch-up
 
     def _on_status(self, sender: ReplicaId, status: Status, now: Instant, out: Outbox) -> None:
-        """Give a peer what it evidently lacks; what it asks for itself it fetches."""
         self._catch_up.on_status(sender, status)
-        interval_ns = self._context.parameters.status_interval_ns // 2
-        if now.monotonic_ns < self._answered_status.get(sender, 0) + interval_ns:
-            return
-        self._answered_status[sender] = now.monotonic_ns
-        waiting = status.view < self.view or (status.view == self.view and not status.active)
-        if waiting and self.active and self._view_changes.entered is not None:
-            out.send(sender, self._view_changes.entered)
-        elif waiting and self._view_changes.own is not None:
-            out.send(sender, self._view_changes.own)
-        if status.stable < self.stable.seq:
-            out.send(sender, StableCheckpoint(self.stable))
+        self._retransmission.on_status(sender, status, out, now_ns=now.monotonic_ns)
 
     def _on_tick(self, now: Instant, out: Outbox) -> None:
         if self._deadlines.due(Timer.REQUEST, now.monotonic_ns):
@@ -552,38 +543,23 @@ class Replica:
     def _on_status_timeout(self, now: Instant, out: Outbox) -> None:
         """Say where we stand; when nothing moved since the last time, repeat ourselves and ask for what we lack."""
         executed = self.last_executed
-        out.broadcast(Status(self.view, self.active, executed, self.stable.seq, self._execution.oldest_archived))
-        unfinished = self._ordering.unfinished(last_executed=executed)
         behind = self._catch_up.behind(executed) or self.stable.seq > executed
+        out.broadcast(self._retransmission.status())
         if executed == self._executed_at_last_status:
-            self._say_again(unfinished, out)
+            self._retransmission.say_again(out)
             if behind and not self._catch_up.transferring:
                 self._catch_up_now(now, out)
         self._executed_at_last_status = executed
-        busy = (
-            unfinished or behind or self._pending or self._held or not self.active or self._checkpoints.own_unstable()
-        )
+        busy = behind or self._pending or self._held or self._retransmission.has_unfinished()
         parameters = self._context.parameters
         interval_ns = parameters.status_interval_ns if busy else parameters.idle_status_interval_ns
         self._status_due_ns = now.monotonic_ns + interval_ns
-
-    def _say_again(self, unfinished: list[Slot], out: Outbox) -> None:
-        for index, slot in enumerate(unfinished[:_RESENT_SLOTS]):
-            for said in self._ordering.own_messages(slot, with_proposal=index < _RESENT_PROPOSALS):
-                out.broadcast(said)
-        for vote in self._checkpoints.own_unstable():
-            out.broadcast(vote)
-        if self._view_changes.own is not None:
-            out.broadcast(self._view_changes.own)
-        elif not self._ordering.is_primary:
-            for request in self._pending.unproposed(_RELAYED_REQUESTS):
-                out.send(self.primary, request)
-        self._fetch_bodies(out)
 
     def _catch_up_now(self, now: Instant, out: Outbox) -> None:
         """Certified batches if a peer has them, else the state at the stable checkpoint."""
         if not self._catch_up.ask_batches(self.last_executed, out) and self.stable.seq > self.last_executed:
             self._catch_up.begin(self.stable, out, now_ns=now.monotonic_ns)
+            self._finish_transfer(out)
 
     def _on_fetch_batches(self, sender: ReplicaId, message: FetchBatches, now: Instant, out: Outbox) -> None:
         found = self._execution.archive_after(message.after, self._context.parameters.transfer_bytes_max)

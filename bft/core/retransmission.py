@@ -1,0 +1,107 @@
+"""STATUS and what it sets off: saying again what may have been lost (TOCS'02 §4.6; DESIGN §4, Status).
+
+This alone heals lost messages, idle laggards and restarted replicas.
+"""
+
+from __future__ import annotations
+
+from bft.core.checkpoints import Checkpoints
+from bft.core.context import Context, CurrentView
+from bft.core.effects import Outbox
+from bft.core.execution import Execution
+from bft.core.log import Slot
+from bft.core.messages import Batch, Bodies, FetchBodies, ReplicaId, StableCheckpoint, Status
+from bft.core.ordering import Ordering
+from bft.core.pending import PendingRequests
+from bft.core.view_change import ViewChanges
+
+_RESENT_SLOTS = 16  # unfinished slots about which a stalled replica repeats itself, at most
+_RESENT_PROPOSALS = 4
+_RELAYED_REQUESTS = 64  # to the primary, each time
+_FETCHED_BODIES = 16  # in one FETCH-BODIES
+
+
+class Retransmission:
+    """Reads the other parts and sends; changes none of them."""
+
+    def __init__(
+        self,
+        context: Context,
+        current: CurrentView,
+        *,
+        ordering: Ordering,
+        execution: Execution,
+        checkpoints: Checkpoints,
+        view_changes: ViewChanges,
+        pending: PendingRequests,
+    ) -> None:
+        self._context = context
+        self._current = current
+        self._ordering = ordering
+        self._execution = execution
+        self._checkpoints = checkpoints
+        self._view_changes = view_changes
+        self._pending = pending
+        self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's STATUS was last answered, monotonic
+
+    def status(self) -> Status:
+        """Where we stand."""
+        return Status(
+            self._current.view,
+            self._current.active,
+            self._execution.last_executed,
+            self._checkpoints.stable.seq,
+            self._execution.oldest_archived,
+        )
+
+    def on_status(self, sender: ReplicaId, status: Status, out: Outbox, *, now_ns: int) -> None:
+        """Give a peer what it evidently lacks, not more often than twice a status interval; the rest it asks for."""
+        if now_ns < self._answered_ns.get(sender, 0) + self._context.parameters.status_interval_ns // 2:
+            return
+        self._answered_ns[sender] = now_ns
+        view = self._current.view
+        waiting = status.view < view or (status.view == view and not status.active)
+        if waiting and self._current.active and self._view_changes.entered is not None:
+            out.send(sender, self._view_changes.entered)
+        elif waiting and self._view_changes.own is not None:
+            out.send(sender, self._view_changes.own)
+        if status.stable < self._checkpoints.stable.seq:
+            out.send(sender, StableCheckpoint(self._checkpoints.stable))
+
+    def unfinished(self) -> list[Slot]:
+        """Slots of this view that are not executed."""
+        return self._ordering.unfinished(last_executed=self._execution.last_executed)
+
+    def has_unfinished(self) -> bool:
+        """Somebody may be waiting for a message of ours that was lost."""
+        return bool(self.unfinished() or self._checkpoints.own_unstable() or self._view_changes.own)
+
+    def say_again(self, out: Outbox) -> None:
+        """Nothing moves: repeat what we said about the oldest unfinished slots, and ask for what we lack."""
+        for index, slot in enumerate(self.unfinished()[:_RESENT_SLOTS]):
+            for said in self._ordering.own_messages(slot, with_proposal=index < _RESENT_PROPOSALS):
+                out.broadcast(said)
+        for vote in self._checkpoints.own_unstable():
+            out.broadcast(vote)
+        if self._view_changes.own is not None:
+            out.broadcast(self._view_changes.own)
+        elif not self._ordering.is_primary:
+            for request in self._pending.unproposed(_RELAYED_REQUESTS):
+                out.send(self._context.quorums.primary(self._current.view), request)
+        self.fetch_bodies(out)
+
+    def fetch_bodies(self, out: Outbox) -> None:
+        """Ask for batches that the view re-proposes and we do not hold."""
+        if missing := self._ordering.missing_bodies():
+            out.broadcast(FetchBodies(tuple(missing[:_FETCHED_BODIES])))
+
+    def on_fetch_bodies(self, sender: ReplicaId, message: FetchBodies, out: Outbox) -> None:
+        """Serve bodies from the log or the archive."""
+        found: list[Batch] = []
+        size = 0
+        for digest in message.digests[:_FETCHED_BODIES]:
+            batch = self._ordering.find_body(digest) or self._execution.archived_body(digest)
+            if batch is not None and (not found or size + batch.size <= self._context.parameters.transfer_bytes_max):
+                found.append(batch)
+                size += batch.size
+        out.send(sender, Bodies(tuple(found)))

@@ -1,0 +1,1 @@
+"""The administrator's port: health, status and metrics over HTTP."""

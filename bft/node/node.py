@@ -1,0 +1,332 @@
+"""One replica: a task that owns the core, and the links, the log and the snapshots round it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import structlog
+
+from bft.auth import Authenticator, KeySigner, VerifiedStatements
+from bft.codec import Limits, Query, QueryAnswer, encode_frame
+from bft.config import Address, ReplicaConfig
+from bft.core import effects as fx
+from bft.core.effects import Effect
+from bft.core.events import Event, Instant, SnapshotSaved, Start, Tick
+from bft.core.messages import Digest, Seq
+from bft.core.replica import Replica
+from bft.errors import ConfigurationError, DataDirectoryError
+from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
+from bft.net.clients import ClientPort
+from bft.net.inbox import Inbox
+from bft.net.link import Link, LinkSettings
+from bft.net.notices import Notices
+from bft.net.peers import OUTBOUND_BYTES_MAX as PEER_OUTBOUND_BYTES_MAX
+from bft.net.peers import PeerNetwork
+from bft.node.counters import Counters
+from bft.node.gate import Gate
+from bft.node.identity import CertificateAdmission, load_identity
+from bft.node.outgoing import Outgoing, Round
+from bft.node.snapshots import SnapshotWriter
+from bft.statemachine.loader import ServiceNotFound, load_service
+from bft.statemachine.replicated import ReplicatedState
+from bft.storage.directory import DataDirectory
+from bft.storage.logfile import Identity
+from bft.storage.records import encode_record
+from crypto.pool import VerifierPool, default_threads
+
+EffectsFilter: TypeAlias = Callable[[list[Effect], Instant], list[Effect]]
+
+_FROM_REPLICAS: Final = 128  # frames of a round, at most
+_FROM_CLIENTS: Final = 64
+# A timer overdue by this much means that the process was stopped or starved: what peers sent meanwhile still waits in
+# the sockets and is read first, else a pause would look like a primary's silence.
+_PAUSED_NS: Final = 200_000_000
+_log = structlog.get_logger()
+
+
+class Node:
+    """A running replica.  `run` serves until cancelled or until the replica must stop; `close` writes what waits.
+
+    `effects_filter` alters what the core decided before it is carried out.  Production passes none; faulty replicas of
+    tests and benchmarks are made with it, by an entry point of their own.
+    """
+
+    def __init__(self, config: ReplicaConfig, *, effects_filter: EffectsFilter | None = None) -> None:
+        """Read keys, load the service, recover.  Raises the errors of `bft.errors`; needs a running event loop."""
+        self.config: Final = config
+        cluster = config.cluster
+        identity = load_identity(config)
+        try:
+            service = load_service(cluster.service)
+        except ServiceNotFound as error:
+            raise ConfigurationError(f"cluster.toml: {error}") from error
+        limits = Limits.of(cluster.parameters)
+        self._filter = effects_filter
+        self._state = ReplicatedState(service)
+        verified = VerifiedStatements()
+        self._core = Replica(
+            id=config.id,
+            parameters=cluster.parameters,
+            signer=KeySigner(identity.key, cluster.domain, verified),
+            admission=CertificateAdmission(cluster.cluster, identity.ca_der),
+            application=self._state,
+        )
+        self._data = DataDirectory.open(config.data, Identity(cluster.cluster, config.id), config.durability, limits)
+        threads = default_threads() if config.verify_threads is None else config.verify_threads
+        self._pool = VerifierPool(threads)
+        self._wakeup: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._local: list[Event] = []  # what the shell itself tells the core
+        self._inbox = Inbox(self._wake)
+        notices = Notices()
+        self._peers = PeerNetwork(
+            cluster,
+            config.id,
+            listen=config.listen_peer,
+            server_context=identity.server_context,
+            client_context=identity.client_context,
+            settings=LinkSettings(
+                cluster.domain, identity.subject, limits, limits.peer, waiting_bytes_max=PEER_OUTBOUND_BYTES_MAX
+            ),
+            inbox=self._inbox,
+            notices=notices,
+        )
+        self._clients = ClientPort(
+            listen=config.listen_client,
+            server_context=identity.server_context,
+            settings=LinkSettings(
+                cluster.domain, identity.subject, limits, limits.client, waiting_bytes_max=CLIENT_OUTBOUND_BYTES_MAX
+            ),
+            inbox=self._inbox,
+            notices=notices,
+        )
+        authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
+        self._gate = Gate(authenticator, self._clients, pooled=threads > 0)
+        self._outgoing = Outgoing(self._data.log, self._peers, self._clients)
+        self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
+        self.counters: Final = Counters()
+        self._started_ns = time.monotonic_ns()
+        self._state_root: Digest = b""
+        self._recover()
+
+    # --- what observers may read
+
+    @property
+    def core(self) -> Replica:
+        """The protocol's state, to be read only."""
+        return self._core
+
+    @property
+    def state_root(self) -> Digest:
+        """Merkle root of the replicated state at the last checkpoint taken."""
+        return self._state_root
+
+    @property
+    def peers(self) -> PeerNetwork:
+        return self._peers
+
+    @property
+    def clients(self) -> ClientPort:
+        return self._clients
+
+    @property
+    def gate(self) -> Gate:
+        return self._gate
+
+    @property
+    def data(self) -> DataDirectory:
+        return self._data
+
+    @property
+    def uptime_s(self) -> float:
+        return (time.monotonic_ns() - self._started_ns) / 1e9
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """What waits, in frames and rounds."""
+        return {"inbox": len(self._inbox), "rounds_waiting_for_disk": len(self._outgoing)}
+
+    # --- life
+
+    def bind(self) -> tuple[Address, Address]:
+        """Begin to listen for peers and clients; where.  Raises EnvironmentFailure."""
+        return self._peers.listener.bind(), self._clients.listener.bind()
+
+    async def run(self) -> None:
+        """Serve until cancelled.  Raises StorageFailure or DataDirectoryError when the replica must stop."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._run_core())
+                tasks.create_task(self._snapshots.run())
+                tasks.create_task(self._peers.listener.serve())
+                tasks.create_task(self._clients.listener.serve())
+                for dialer in self._peers.dialers.values():
+                    tasks.create_task(dialer.run())
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def close(self) -> None:
+        """Write what waits, close all links, let go of the data directory."""
+        if self._outgoing.failure is None:
+            await self._outgoing.drain()
+        self._peers.close()
+        self._clients.close()
+        self._snapshots.close()
+        self._pool.close()
+        await self._data.close()
+
+    # --- the task that owns the core
+
+    async def _run_core(self) -> None:
+        await self._step([Start()])
+        while True:
+            await self._wait_for_work()
+            frames = self._inbox.take(from_replicas=_FROM_REPLICAS, from_clients=_FROM_CLIENTS)
+            events, queries = await self._gate.open(frames)
+            if self._local:
+                events += self._local
+                self._local.clear()
+            if self._overdue_ns() >= 0:
+                events.append(Tick())
+            await self._step(events)
+            if queries:
+                self._answer(queries)
+            # Sockets are read and timers run between rounds, also when there is always more to do.
+            await asyncio.sleep(0)
+
+    async def _wait_for_work(self) -> None:
+        while not self._inbox and not self._local:
+            overdue_ns = self._overdue_ns()
+            if overdue_ns >= 0:
+                if overdue_ns > _PAUSED_NS:
+                    await asyncio.sleep(0.001)
+                return
+            self._arm_timer(-overdue_ns)
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+            self._wakeup = None
+
+    def _overdue_ns(self) -> int:
+        """How long ago the core's earliest deadline was; negative: how long until then."""
+        deadline_ns = self._core.next_deadline_ns
+        if deadline_ns is None:
+            return -3_600_000_000_000
+        return time.monotonic_ns() - deadline_ns
+
+    def _arm_timer(self, delay_ns: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay_ns / 1e9, self._wake)
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    async def _step(self, events: list[Event]) -> None:
+        if not events:
+            return
+        now = Instant(time.monotonic_ns(), time.time_ns())
+        step = self._core.step
+        effects: list[Effect] = []
+        for event in events:
+            effects += step(event, now)
+        self.counters.rounds += 1
+        self.counters.events += len(events)
+        if self._filter is not None:
+            effects = self._filter(effects, now)
+        await self._carry_out(effects)
+
+    # --- effects
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        round_ = Round()
+        outgoing = self._outgoing
+        for effect in effects:
+            match effect:
+                case fx.Persist(record):
+                    round_.entries.append(encode_record(record))
+                case fx.Broadcast(message):
+                    outgoing.send(round_, None, message)
+                case fx.Send(to, message):
+                    outgoing.send(round_, to, message)
+                case fx.SendReply(client, reply):
+                    outgoing.reply(round_, client, reply)
+                case fx.SaveSnapshot(seq, root):
+                    self._state_root = root
+                    self._snapshots.want(seq, root, self._state.snapshot_items(seq))
+                case fx.TruncateLog(seq):
+                    await self._truncate(seq)
+                case _:
+                    self._observe(effect)
+        if round_:
+            await outgoing.submit(round_)
+
+    async def _truncate(self, seq: Seq) -> None:
+        truncatable = self._snapshots.truncatable(seq)
+        if truncatable is not None:
+            self._data.log.truncate(truncatable)
+            await self._snapshots.prune(truncatable)
+
+    def _on_snapshot_saved(self, seq: Seq) -> None:
+        self._local.append(SnapshotSaved(seq))
+        self._wake()
+
+    def _answer(self, queries: list[tuple[Link, Query]]) -> None:
+        for link, query in queries:
+            certificate = link.certificate
+            name = certificate.subject_identity.name
+            result = self._state.query(query.operation, client=certificate.public_key.raw, client_name=name)
+            answer = QueryAnswer(query.nonce, self._core.last_executed, result)
+            self._clients.send_on(link, encode_frame(answer))
+        self.counters.queries += len(queries)
+        self._clients.flush()
+
+    def _observe(self, effect: Effect) -> None:
+        counters = self.counters
+        match effect:
+            case fx.Executed(_, _, batch, operations):
+                counters.executed_batches += 1
+                counters.executed_requests += len(batch.requests)
+                counters.executed_operations += operations
+            case fx.Rejected(_, _, reason):
+                counters.rejections[reason] += 1
+            case fx.BecameStable(seq, root):
+                counters.stable_checkpoints += 1
+                _log.debug("stable checkpoint", seq=seq, root=root.hex())
+            case fx.ViewChangeStarted(view, cause):
+                counters.view_changes += 1
+                _log.warning("view change started", view=view, cause=str(cause))
+            case fx.ViewEntered(view, primary):
+                counters.views_entered += 1
+                _log.info("view entered", view=view, primary=primary)
+            case fx.EvidenceFound(evidence):
+                kind = type(evidence.first.message).__name__
+                _log.error("replica proven faulty", accused=evidence.accused, conflicting=kind)
+            case fx.CatchingUp(seq, received, wanted):
+                _log.info("catching up", seq=seq, nodes_received=received, nodes_wanted=wanted)
+            case fx.Diverged(seq, ours, certified):
+                raise DataDirectoryError(
+                    f"the state at {seq} has root {ours.hex()[:16]}, certified is {certified.hex()[:16]}: the data of "
+                    "this replica is damaged, or the service is not deterministic"
+                )
+
+    # --- start
+
+    def _recover(self) -> None:
+        recovered = self._data.recovered
+        if recovered.items is not None:
+            root = self._state.restore(recovered.certificate.seq, recovered.items)
+            recovered.check_root(root)
+            self._state_root = root
+            self._snapshots.recovered(recovered.certificate.seq)
+        if recovered.records or recovered.items is not None:
+            self._core.recover(recovered.records, recovered.certificate)
+            _log.info(
+                "recovered",
+                snapshot=recovered.certificate.seq,
+                records=len(recovered.records),
+                last_executed=self._core.last_executed,
+                view=self._core.view,
+            )

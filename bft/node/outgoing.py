@@ -1,0 +1,128 @@
+"""Persist before you speak: what a round sends leaves when its records, and all before them, are on disk.
+
+Writing a round to disk overlaps the next rounds' processing; order is kept, so what one replica receives from another
+is always in the order in which it was decided.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from bft.codec import encode_frame
+from bft.core.messages import Outcome, PeerMessage, Refusal, ReplicaId, Reply, ReplyStatus
+from bft.net.clients import ClientPort
+from bft.net.peers import PeerNetwork
+from bft.storage.log import RecordLog
+from bft.storage.records import Entry
+
+ROUNDS_MAX: Final = 4  # rounds that wait for the disk; the core then waits too
+
+
+@dataclass(slots=True)
+class Round:
+    """What the events of one round brought, encoded already: that work overlaps the disk's."""
+
+    entries: list[Entry] = field(default_factory=list)
+    to_peers: list[tuple[ReplicaId | None, bytes]] = field(default_factory=list)  # None: to all others
+    to_clients: list[tuple[bytes, int, bytes]] = field(default_factory=list)  # client, session, frame
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.to_peers or self.to_clients)
+
+
+class Outgoing:
+    """The rounds that wait for the disk, in order."""
+
+    def __init__(self, log: RecordLog, peers: PeerNetwork, clients: ClientPort) -> None:
+        self._log = log
+        self._peers = peers
+        self._clients = clients
+        self._waiting: deque[tuple[asyncio.Future[None], Round]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @staticmethod
+    def send(round_: Round, to: ReplicaId | None, message: PeerMessage) -> None:
+        """Add a message to one peer, or to all (None)."""
+        round_.to_peers.append((to, encode_frame(message)))
+
+    def reply(self, round_: Round, client: bytes, answer: Reply | Refusal) -> None:
+        """Add an answer to a client, if it is connected here."""
+        if not self._clients.is_connected(client):
+            return
+        if isinstance(answer, Reply):
+            outcome = answer.outcome
+            key = outcome.session or outcome.number
+            if not outcome.session and outcome.status is ReplyStatus.EXECUTED:
+                # A registration: the session that it opened answers on the link that asked for it.
+                links = tuple(self._clients.route(client, key))
+                if len(links) == 1:
+                    self._clients.remember(client, _session_opened(outcome), links[0])
+        else:
+            key = answer.session or answer.number
+        round_.to_clients.append((client, key, encode_frame(answer)))
+
+    async def submit(self, round_: Round) -> None:
+        """Send the round when its turn has come; waits while too many rounds wait.  Raises StorageFailure."""
+        if round_.entries:
+            synced = self._log.append(round_.entries)
+            self._waiting.append((synced, round_))
+            synced.add_done_callback(self._release)
+        elif self._waiting:
+            self._waiting[-1][1].to_peers.extend(round_.to_peers)
+            self._waiting[-1][1].to_clients.extend(round_.to_clients)
+        else:
+            self._send(round_)
+        while len(self._waiting) > ROUNDS_MAX:
+            await asyncio.shield(self._waiting[0][0])
+            self._release(None)
+
+    async def drain(self) -> None:
+        """Wait until nothing waits.  Raises StorageFailure."""
+        while self._waiting:
+            await asyncio.shield(self._waiting[0][0])
+            self._release(None)
+
+    def _release(self, _: object) -> None:
+        """Send every round at the head whose records are on disk; a failed one stops everything behind it."""
+        sent = False
+        while self._waiting:
+            synced, round_ = self._waiting[0]
+            if not synced.done() or synced.cancelled() or synced.exception() is not None:
+                break
+            self._waiting.popleft()
+            self._queue(round_)
+            sent = True
+        if sent:
+            self._flush()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the head of the line can never be sent."""
+        if not self._waiting or not self._waiting[0][0].done() or self._waiting[0][0].cancelled():
+            return None
+        return self._waiting[0][0].exception()
+
+    def _send(self, round_: Round) -> None:
+        self._queue(round_)
+        self._flush()
+
+    def _queue(self, round_: Round) -> None:
+        for to, frame in round_.to_peers:
+            if to is None:
+                self._peers.broadcast(frame)
+            else:
+                self._peers.send(to, frame)
+        for client, session, frame in round_.to_clients:
+            self._clients.send(client, session, frame)
+
+    def _flush(self) -> None:
+        self._peers.flush()
+        self._clients.flush()
+
+
+def _session_opened(outcome: Outcome) -> int:
+    """The session that a successful REGISTER opened."""
+    return int.from_bytes(outcome.results[0], "big") if outcome.results else 0

@@ -1,0 +1,142 @@
+"""A replica's data directory: locked by one process, begun by `init` alone, recovered at start.
+
+`init` leaves the marker GENESIS, which the first start consumes.  A directory with neither marker nor log has lost
+what the replica said: starting from nothing could contradict it, so such a replica does not start.
+"""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from bft.codec import Limits
+from bft.config import Durability
+from bft.core.effects import Record, Stable
+from bft.core.messages import GENESIS as GENESIS_CERTIFICATE
+from bft.core.messages import CheckpointCertificate
+from bft.errors import DataDirectoryError, EnvironmentFailure
+from bft.storage.files import remove
+from bft.storage.log import FileLog, MemoryLog, RecordLog
+from bft.storage.logfile import Identity
+from bft.storage.records import decode_record, retained
+from bft.storage.snapshot import SnapshotStore
+
+GENESIS: Final = "GENESIS"
+_LOCK: Final = "LOCK"
+
+
+def begin(directory: Path) -> None:
+    """Make an empty data directory for a replica that never ran; for `init`."""
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / GENESIS).touch(mode=0o600)
+
+
+class Lock:
+    """Held as long as the process lives or until `release`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, directory: Path) -> Self:
+        """Lock the directory.  Raises EnvironmentFailure, also when another process has it."""
+        path = directory / _LOCK
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError as error:
+            raise EnvironmentFailure(f"{directory}: no such directory; `bft cluster init` makes it") from error
+        except OSError as error:
+            raise EnvironmentFailure(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 16).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise EnvironmentFailure(
+                f"{directory}: in use by process {holder}; one replica runs once: stop that process first"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Where the replica stood."""
+
+    records: Sequence[Record]  # in the order in which they were written
+    certificate: CheckpointCertificate  # of the state in `items`
+    items: Sequence[tuple[bytes, bytes]] | None  # None: the empty state of genesis
+    path: Path | None  # of the snapshot
+
+    def check_root(self, root: bytes) -> None:
+        """Raises DataDirectoryError unless the restored state has the certified root."""
+        if self.items is not None and root != self.certificate.root:
+            raise DataDirectoryError(
+                f"{self.path}: the state's root is {root.hex()[:16]}, certified is {self.certificate.root.hex()[:16]}: "
+                "the snapshot is damaged"
+            )
+
+
+class DataDirectory:
+    """Log and snapshots of one replica, locked; needs a running event loop."""
+
+    def __init__(self, lock: Lock, log: RecordLog, snapshots: SnapshotStore | None, recovered: Recovered) -> None:
+        self._lock = lock
+        self.log = log
+        self.snapshots = snapshots  # None: nothing is kept
+        self.recovered = recovered
+
+    @classmethod
+    def open(cls, path: Path, identity: Identity, durability: Durability, limits: Limits) -> "DataDirectory":
+        """Lock, check and recover.  Raises EnvironmentFailure, DataDirectoryError or StorageFailure."""
+        lock = Lock.acquire(path)
+        try:
+            return cls._open(lock, path, identity, durability, limits)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _open(
+        cls, lock: Lock, path: Path, identity: Identity, durability: Durability, limits: Limits
+    ) -> "DataDirectory":
+        marker = path / GENESIS
+        if not FileLog.exists(path) and not marker.exists():
+            raise DataDirectoryError(
+                f"{path}: neither a log nor the marker of a new replica: its data is lost, and starting from nothing "
+                "could contradict what it said; restore the directory"
+            )
+        if durability is Durability.MEMORY:
+            remove(marker)
+            return cls(lock, MemoryLog(), None, Recovered((), GENESIS_CERTIFICATE, None, None))
+        sync = durability is Durability.FSYNC
+        log, entries = FileLog.open(path, identity, retained, sync=sync)
+        remove(marker)
+        snapshots = SnapshotStore(path, identity, sync=sync)
+        records = [decode_record(entry, limits) for entry in entries]
+        certificates = {record.certificate.seq: record.certificate for record in records if isinstance(record, Stable)}
+        usable = (snapshot for snapshot in snapshots.found() if snapshot.seq in certificates)
+        snapshot = next(usable, None)
+        if snapshot is None or snapshot.seq < log.truncated:
+            if log.truncated:
+                raise DataDirectoryError(
+                    f"{path}: the snapshot at {log.truncated} or later is lost: restore the directory"
+                )
+            return cls(lock, log, snapshots, Recovered(records, GENESIS_CERTIFICATE, None, None))
+        certificate = certificates[snapshot.seq]
+        root, items = snapshots.load(snapshot)
+        if root != certificate.root:
+            raise DataDirectoryError(f"{snapshot.path}: not the state that the stable checkpoint certifies")
+        kept = retained([(entry.type, entry.seq) for entry in entries], certificate.seq)
+        return cls(lock, log, snapshots, Recovered([records[i] for i in kept], certificate, items, snapshot.path))
+
+    async def close(self) -> None:
+        """Write what waits and unlock."""
+        await self.log.close()
+        self._lock.release()

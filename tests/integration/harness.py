@@ -1,0 +1,194 @@
+"""A cluster's files, its nodes in this process over real TLS, and a client made of nothing but sockets."""
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from bft.auth import KeySigner
+from bft.codec import FrameSplitter, Hello, Limits, MessageType, decode_body, encode_frame
+from bft.config import Address, ClusterConfig, ReplicaConfig, ReplicaEntry, dump_replica, load_replica
+from bft.core.messages import Outcome, Refusal, Reply, ReplyStatus, Request, RequestKind
+from bft.core.parameters import Parameters
+from bft.node import EffectsFilter, Node
+from bft.storage.directory import begin
+from crypto import tls
+from crypto.ca import CertificateAuthority
+from crypto.certificates import Role, der_of_pem
+from crypto.keys import PrivateKey
+
+KEY_VALUE = "bft.statemachine.kv:KeyValue"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nothing listens now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def make_cluster(
+    directory: Path, n: int = 4, *, durability: str = "fsync", verify_threads: int = 0, **parameters: int
+) -> ClusterConfig:
+    """Write the files of a cluster with one client, `clients/test`."""
+    authority = CertificateAuthority.create(directory / "ca", "test-0badcafe")
+    keys = [PrivateKey.generate() for _ in range(n)]
+    ports = free_ports(3 * n)
+    addresses = [Address("127.0.0.1", port) for port in ports]
+    entries = tuple(ReplicaEntry(i, key.public.raw, *addresses[3 * i : 3 * i + 3]) for i, key in enumerate(keys))
+    cluster = ClusterConfig(
+        "test-0badcafe", 0, KEY_VALUE, directory / "ca" / "ca.crt", entries, Parameters(n=n, **parameters)
+    )
+    (directory / "cluster.toml").write_text(cluster.dump(ca="ca/ca.crt"))
+    for i, key in enumerate(keys):
+        home = directory / f"replica-{i}"
+        home.mkdir()
+        (home / "cluster.toml").write_text(cluster.dump(ca="ca.crt"))
+        (home / "ca.crt").write_bytes(authority.pem)
+        (home / "replica.crt").write_bytes(authority.issue_replica(i, key.public, ["127.0.0.1"]))
+        key.save(home / "replica.key")
+        (home / "replica.toml").write_text(
+            dump_replica(i, durability=durability, verify_threads=verify_threads, log_level="warning")
+        )
+        begin(home / "data")
+    add_client(directory, "test")
+    return cluster
+
+
+def add_client(directory: Path, name: str) -> None:
+    key = PrivateKey.generate()
+    home = directory / "clients" / name
+    home.mkdir(parents=True)
+    (home / "client.crt").write_bytes(CertificateAuthority.load(directory / "ca").issue_client(name, key.public))
+    key.save(home / "client.key")
+
+
+def replica_config(directory: Path, replica: int, **changes: object) -> ReplicaConfig:
+    return replace(load_replica(directory / f"replica-{replica}", {}), **changes)
+
+
+@asynccontextmanager
+async def running(config: ReplicaConfig, effects_filter: EffectsFilter | None = None) -> AsyncIterator[Node]:
+    """A node that serves until the block ends."""
+    node = Node(config, effects_filter=effects_filter)
+    node.bind()
+    task = asyncio.ensure_future(node.run())
+    try:
+        yield node
+        if task.done():
+            await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await node.close()
+
+
+@asynccontextmanager
+async def running_cluster(directory: Path, n: int = 4) -> AsyncIterator[list[Node]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(running(replica_config(directory, i))) for i in range(n)]
+
+
+class RawClient:
+    """One session; sends each request to all replicas and accepts f+1 equal outcomes."""
+
+    def __init__(self, directory: Path, cluster: ClusterConfig, name: str = "test") -> None:
+        home = directory / "clients" / name
+        self.name = name
+        self.cluster = cluster
+        self.key = PrivateKey.load(home / "client.key")
+        self.certificate = der_of_pem((home / "client.crt").read_bytes())
+        self.context = tls.client_context(
+            certificate=home / "client.crt", key=home / "client.key", ca=directory / "ca" / "ca.crt"
+        )
+        self.signer = KeySigner(self.key, cluster.domain)
+        self.limits = Limits.of(cluster.parameters)
+        self.session = 0
+        self.number = 0
+        self.votes: dict[int, dict[int, Outcome]] = {}
+        self.waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self.refusals: list[Refusal] = []
+        self.writers: dict[int, asyncio.StreamWriter] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "RawClient":
+        await self.connect(range(len(self.cluster.replicas)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for writer in self.writers.values():
+            writer.close()
+
+    async def connect(self, replicas: Sequence[int]) -> None:
+        for replica in replicas:
+            address = self.cluster.replicas[replica].client
+            try:
+                reader, writer = await asyncio.open_connection(address.host, address.port, ssl=self.context)
+            except OSError:
+                continue
+            hello = Hello(self.cluster.cluster, self.cluster.epoch, Role.CLIENT, self.name)
+            writer.write(encode_frame(hello))
+            self.writers[replica] = writer
+            self.tasks.append(asyncio.ensure_future(self._read(replica, reader)))
+
+    async def register(self) -> None:
+        nonce = int.from_bytes(self.key.public.raw[:6], "big")
+        request = Request(self.key.public.raw, 0, nonce, 0, RequestKind.REGISTER, (self.certificate,))
+        outcome = await self.submit(request)
+        assert outcome.status is ReplyStatus.EXECUTED, outcome
+        self.session = int.from_bytes(outcome.results[0], "big")
+
+    async def call(self, *operations: bytes) -> tuple[bytes, ...]:
+        self.number += 1
+        request = Request(
+            self.key.public.raw, self.session, self.number, self.number - 1, RequestKind.APPLICATION, operations
+        )
+        outcome = await self.submit(request)
+        assert outcome.status is ReplyStatus.EXECUTED, outcome
+        return outcome.results
+
+    async def submit(self, request: Request, *, resend_s: float = 1.0) -> Outcome:
+        frame = encode_frame(self.signer.sign(request))
+        done = self.waiting[request.number] = asyncio.get_running_loop().create_future()
+        while True:
+            for writer in self.writers.values():
+                writer.write(frame)
+            try:
+                return await asyncio.wait_for(asyncio.shield(done), resend_s)
+            except TimeoutError:
+                continue
+
+    async def _read(self, replica: int, reader: asyncio.StreamReader) -> None:
+        splitter = FrameSplitter(self.limits.sdk)
+        try:
+            while data := await reader.read(1 << 16):
+                for frame_type, body in splitter.feed(data):
+                    message = decode_body(frame_type, body, self.limits).unverified
+                    if frame_type == MessageType.REPLY:
+                        self._on_reply(replica, message)
+                    elif frame_type == MessageType.REFUSAL:
+                        self.refusals.append(message)
+        except (OSError, ssl.SSLError):
+            return
+
+    def _on_reply(self, replica: int, reply: Reply) -> None:
+        outcome = reply.outcome
+        done = self.waiting.get(outcome.number)
+        if done is None:
+            return
+        votes = self.votes.setdefault(outcome.number, {})
+        votes[replica] = outcome
+        f = (len(self.cluster.replicas) - 1) // 3
+        leaf, count = Counter(vote.leaf for vote in votes.values()).most_common(1)[0]
+        if count > f and not done.done():
+            done.set_result(next(vote for vote in votes.values() if vote.leaf == leaf))
+            del self.votes[outcome.number], self.waiting[outcome.number]

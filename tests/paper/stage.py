@@ -43,7 +43,7 @@ class Stage:
         self.signers = [SymbolicSigner(registry, replica) for replica in range(n)]
         self._client = ClientSigner(registry, CLIENT)
         self.now = Instant(0, 10**18)
-        self.effects: list[effects.Effect] = []
+        self.effects: list[Any] = []
         self.replica = self._new_replica()
         self.step(Start())
 
@@ -58,17 +58,17 @@ class Stage:
 
     # --- driving
 
-    def step(self, event: Any) -> list[effects.Effect]:
+    def step(self, event: Any) -> list[Any]:
         new = self.replica.step(event, self.now)
         self.effects += new
         return new
 
-    def receive(self, sender: int, message: PeerMessage) -> list[effects.Effect]:
+    def receive(self, sender: int, message: PeerMessage) -> list[Any]:
         return self.step(Received(sender, message))
 
-    def wait(self, nanoseconds: int) -> list[effects.Effect]:
+    def wait(self, nanoseconds: int) -> list[Any]:
         """Let the time pass, timers included."""
-        new: list[effects.Effect] = []
+        new: list[Any] = []
         end = self.now.monotonic_ns + nanoseconds
         while (due := self.replica.next_deadline_ns) is not None and due <= end:
             self.now = Instant(max(due, self.now.monotonic_ns), self.now.wall_ns)
@@ -146,16 +146,16 @@ class Stage:
         return batch
 
 
-def sent(happened: list[effects.Effect], message_type: type) -> list[Any]:
+def sent(happened: list[Any], message_type: type) -> list[Any]:
     """Messages of one type that were sent or broadcast."""
     messages = [e.message for e in happened if isinstance(e, effects.Send | effects.Broadcast)]
     inner = [(m.message if isinstance(m, Authenticated) else m) for m in messages]
     return [m for m in inner if isinstance(m, message_type)]
 
 
-def rejections(happened: list[effects.Effect]) -> list[effects.Rejection]:
+def rejections(happened: list[Any]) -> list[effects.Rejection]:
     return [e.reason for e in happened if isinstance(e, effects.Rejected)]
 
 
-def executed(happened: list[effects.Effect]) -> list[int]:
+def executed(happened: list[Any]) -> list[int]:
     return [e.seq for e in happened if isinstance(e, effects.Executed)]

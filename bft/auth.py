@@ -7,7 +7,7 @@ seen in every PREPARE, or a request that a client sent to all replicas, costs on
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -16,7 +16,9 @@ from bft.codec import Claim, Decoded, Limits, MessageType, decode_body, encode_p
 from bft.core.messages import (
     Authenticated,
     ClientKey,
+    Commit,
     PeerMessage,
+    Prepare,
     Refusal,
     ReplicaId,
     Reply,
@@ -142,6 +144,22 @@ class Authenticator:
         decoded = self._decode_peer(sender, frame_type, body)
         await self._verify_async(self.plan(decoded.claims))
         return decoded.unverified
+
+    def open_vote(
+        self, sender: ReplicaId, frame_type: int, body: bytes, is_redundant: Callable[[Prepare | Commit], bool]
+    ) -> PeerMessage | None:
+        """As `open_peer`, for a PREPARE or COMMIT; None, and nothing verified, if `is_redundant` has no use for it.
+
+        `is_redundant` sees the vote before its signatures are verified, and must not act on it.
+        """
+        decoded = self._decode_peer(sender, frame_type, body)
+        message = decoded.unverified
+        if not isinstance(message, Authenticated) or not isinstance(message.message, Prepare | Commit):
+            raise InvalidMessage(f"a frame of type {frame_type} is no vote")
+        if is_redundant(message.message):
+            return None
+        self._verify(self.plan(decoded.claims))
+        return message
 
     # --- the client port of a replica
 

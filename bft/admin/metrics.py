@@ -20,7 +20,8 @@ _COUNTERS: Final = {
     "queries": "Queries answered",
     "view_changes": "Views left",
     "rounds": "Rounds of the core",
-    "events": "Events the core consumed",
+    "frames": "Frames that were authenticated or refused",
+    "redundant_votes": "Votes that came when the quorum was complete, and were not verified",
 }
 _BY_LABEL: Final = {
     "rejections": ("reason", "Messages that the protocol rejected"),

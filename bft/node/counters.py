@@ -9,7 +9,7 @@ class Counters:
     """Since the start of the process."""
 
     rounds: int = 0
-    events: int = 0
+    frames: int = 0
     executed_batches: int = 0
     executed_requests: int = 0
     executed_operations: int = 0
@@ -18,4 +18,3 @@ class Counters:
     stable_checkpoints: int = 0
     queries: int = 0
     rejections: Counter[str] = field(default_factory=Counter)  # by reason, an enumeration
-    records: Counter[str] = field(default_factory=Counter)  # appended to the log, by type

@@ -4,62 +4,81 @@ Signatures are verified here and not where frames arrive, so that a flood costs 
 """
 
 from collections import Counter
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from bft.auth import Authenticator
 from bft.codec import MessageType, Query, decode_body
 from bft.core.events import ClientRequest, Event, Received
-from bft.core.messages import Authenticated, Request, RequestKind
+from bft.core.messages import Authenticated, Commit, Prepare, Request, RequestKind
 from bft.errors import InvalidMessage
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame
 from bft.net.link import Link
 
+_VOTES: Final = frozenset({MessageType.PREPARE, MessageType.COMMIT})
 _NAMES: Final = {int(kind): kind.name for kind in MessageType}
 
 
-class Gate:
-    """Authenticates; what is refused is counted and its link closed."""
+class ClientQuery(NamedTuple):
+    """A query, and where its answer goes."""
 
-    def __init__(self, authenticator: Authenticator, clients: ClientPort, *, pooled: bool) -> None:
+    link: Link
+    query: Query
+
+
+class Gate:
+    """Authenticates; what is refused is counted and its link closed.
+
+    Open each frame only after the core consumed the one before: whether a vote is redundant depends on it.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        clients: ClientPort,
+        is_redundant: Callable[[Prepare | Commit], bool],
+        *,
+        pooled: bool,
+    ) -> None:
         self._authenticator = authenticator
         self._clients = clients
+        self._is_redundant = is_redundant
         self._pooled = pooled
         self.invalid: Counter[str] = Counter()  # frames that were refused, by type
         self.received: Counter[str] = Counter()  # frames that came, by type
+        self.redundant = 0  # votes that came when the quorum was complete
 
-    async def open(self, frames: list[Frame]) -> tuple[list[Event], list[tuple[Link, Query]]]:
-        """The events in these frames, in order, and the queries of clients."""
-        events: list[Event] = []
-        queries: list[tuple[Link, Query]] = []
-        for frame in frames:
-            name = _NAMES[frame.type]
-            self.received[name] += 1
-            try:
-                if frame.source.replica is not None:
-                    events.append(await self._open_peer(frame, frame.source.replica))
-                elif frame.type == MessageType.REQUEST:
-                    events.append(await self._open_request(frame))
-                elif frame.type == MessageType.QUERY:
-                    query: Query = decode_body(frame.type, frame.body, self._authenticator.limits).unverified
-                    queries.append((frame.link, query))
-                else:
-                    raise InvalidMessage(f"a client sends no {name}")
-            except InvalidMessage as error:
-                self.invalid[name] += 1
-                frame.link.close(f"{name}: {error}")
-        return events, queries
+    async def open(self, frame: Frame) -> Event | ClientQuery | None:
+        """What the frame says; None if it is refused or redundant."""
+        name = _NAMES[frame.type]
+        self.received[name] += 1
+        try:
+            if frame.source.replica is None:
+                return await self._open_client(frame)
+            return await self._open_peer(frame, frame.source.replica)
+        except InvalidMessage as error:
+            self.invalid[name] += 1
+            frame.link.close(f"{name}: {error}")
+            return None
 
-    async def _open_peer(self, frame: Frame, sender: int) -> Event:
+    async def _open_peer(self, frame: Frame, sender: int) -> Event | None:
+        if frame.type in _VOTES:
+            vote = self._authenticator.open_vote(sender, frame.type, frame.body, self._is_redundant)
+            if vote is None:
+                self.redundant += 1
+                return None
+            return Received(sender, vote)
         if self._pooled:
             return Received(sender, await self._authenticator.open_peer_async(sender, frame.type, frame.body))
         return Received(sender, self._authenticator.open_peer(sender, frame.type, frame.body))
 
-    async def _open_request(self, frame: Frame) -> Event:
-        if self._pooled:
-            request = await self._authenticator.open_request_async(frame.source.key, frame.body)
-        else:
-            request = self._authenticator.open_request(frame.source.key, frame.body)
+    async def _open_client(self, frame: Frame) -> Event | ClientQuery:
+        if frame.type == MessageType.QUERY:
+            return ClientQuery(frame.link, decode_body(frame.type, frame.body, self._authenticator.limits).unverified)
+        if frame.type != MessageType.REQUEST:
+            raise InvalidMessage("a client sends requests and queries")
+        request = self._authenticator.open_request(frame.source.key, frame.body)
         self._clients.remember(frame.source.key, answer_key(request), frame.link)
         return ClientRequest(request)
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from bft.auth import Authenticator, KeySigner, VerifiedStatements
-from bft.codec import Limits, Query, QueryAnswer, encode_frame
+from bft.codec import Limits, QueryAnswer, encode_frame
 from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
@@ -18,13 +18,13 @@ from bft.core.replica import Replica
 from bft.errors import ConfigurationError, DataDirectoryError
 from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
 from bft.net.clients import ClientPort
-from bft.net.inbox import Inbox
-from bft.net.link import Link, LinkSettings
+from bft.net.inbox import Frame, Inbox
+from bft.net.link import LinkSettings
 from bft.net.notices import Notices
 from bft.net.peers import OUTBOUND_BYTES_MAX as PEER_OUTBOUND_BYTES_MAX
 from bft.net.peers import PeerNetwork
 from bft.node.counters import Counters
-from bft.node.gate import Gate
+from bft.node.gate import ClientQuery, Gate
 from bft.node.identity import CertificateAdmission, load_identity
 from bft.node.outgoing import Outgoing, Round
 from bft.node.snapshots import SnapshotWriter
@@ -102,7 +102,7 @@ class Node:
             notices=notices,
         )
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
-        self._gate = Gate(authenticator, self._clients, pooled=threads > 0)
+        self._gate = Gate(authenticator, self._clients, self._core.is_redundant, pooled=threads > 0)
         self._outgoing = Outgoing(self._data.log, self._peers, self._clients)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self.counters: Final = Counters()
@@ -180,19 +180,11 @@ class Node:
     # --- the task that owns the core
 
     async def _run_core(self) -> None:
-        await self._step([Start()])
+        await self._carry_out(self._core.step(Start(), now := self._now()), now)
         while True:
             await self._wait_for_work()
             frames = self._inbox.take(from_replicas=_FROM_REPLICAS, from_clients=_FROM_CLIENTS)
-            events, queries = await self._gate.open(frames)
-            if self._local:
-                events += self._local
-                self._local.clear()
-            if self._overdue_ns() >= 0:
-                events.append(Tick())
-            await self._step(events)
-            if queries:
-                self._answer(queries)
+            await self._process(frames)
             # Sockets are read and timers run between rounds, also when there is always more to do.
             await asyncio.sleep(0)
 
@@ -224,23 +216,37 @@ class Node:
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def _step(self, events: list[Event]) -> None:
-        if not events:
-            return
-        now = Instant(time.monotonic_ns(), time.time_ns())
-        step = self._core.step
+    @staticmethod
+    def _now() -> Instant:
+        return Instant(time.monotonic_ns(), time.time_ns())
+
+    async def _process(self, frames: list[Frame]) -> None:
+        """One round: these frames, what the shell has to tell, and the timers."""
+        now = self._now()
+        step, open_frame = self._core.step, self._gate.open
         effects: list[Effect] = []
-        for event in events:
+        queries: list[ClientQuery] = []
+        for frame in frames:
+            event = await open_frame(frame)
+            if isinstance(event, ClientQuery):
+                queries.append(event)
+            elif event is not None:
+                effects += step(event, now)
+        for event in self._local:
             effects += step(event, now)
+        self._local.clear()
+        if self._overdue_ns() >= 0:
+            effects += step(Tick(), self._now())
         self.counters.rounds += 1
-        self.counters.events += len(events)
-        if self._filter is not None:
-            effects = self._filter(effects, now)
-        await self._carry_out(effects)
+        self.counters.frames += len(frames)
+        await self._carry_out(effects, now)
+        self._answer(queries)
 
     # --- effects
 
-    async def _carry_out(self, effects: list[Effect]) -> None:
+    async def _carry_out(self, effects: list[Effect], now: Instant) -> None:
+        if self._filter is not None:
+            effects = self._filter(effects, now)
         round_ = Round()
         outgoing = self._outgoing
         for effect in effects:
@@ -273,15 +279,16 @@ class Node:
         self._local.append(SnapshotSaved(seq))
         self._wake()
 
-    def _answer(self, queries: list[tuple[Link, Query]]) -> None:
+    def _answer(self, queries: list[ClientQuery]) -> None:
         for link, query in queries:
             certificate = link.certificate
             name = certificate.subject_identity.name
             result = self._state.query(query.operation, client=certificate.public_key.raw, client_name=name)
             answer = QueryAnswer(query.nonce, self._core.last_executed, result)
             self._clients.send_on(link, encode_frame(answer))
-        self.counters.queries += len(queries)
-        self._clients.flush()
+        if queries:
+            self.counters.queries += len(queries)
+            self._clients.flush()
 
     def _observe(self, effect: Effect) -> None:
         counters = self.counters

@@ -34,6 +34,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "view_changes": counters.view_changes,
         "rejections": dict(counters.rejections),
         "invalid_frames": dict(node.gate.invalid),
+        "redundant_votes": node.gate.redundant,
         "received_frames": dict(node.gate.received),
         "refused_connections": {
             "peer": dict(node.peers.listener.refused),
@@ -54,6 +55,6 @@ def status_of(node: Node) -> dict[str, Any]:
         "clients": len(node.clients),
         "queues": node.queues | core.sizes,
         "rounds": counters.rounds,
-        "events": counters.events,
+        "frames": counters.frames,
         "log": {"syncs": log.syncs, "sync_s": round(log.sync_ns / 1e9, 6), "bytes": log.bytes_written},
     }

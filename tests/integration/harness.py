@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Self
 
 from bft.auth import KeySigner
 from bft.codec import FrameSplitter, Hello, Limits, MessageType, decode_body, encode_frame
@@ -69,7 +70,7 @@ def add_client(directory: Path, name: str) -> None:
     key.save(home / "client.key")
 
 
-def replica_config(directory: Path, replica: int, **changes: object) -> ReplicaConfig:
+def replica_config(directory: Path, replica: int, **changes: Any) -> ReplicaConfig:
     return replace(load_replica(directory / f"replica-{replica}", {}), **changes)
 
 
@@ -117,7 +118,7 @@ class RawClient:
         self.writers: dict[int, asyncio.StreamWriter] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "RawClient":
+    async def __aenter__(self) -> Self:
         await self.connect(range(len(self.cluster.replicas)))
         return self
 

@@ -121,11 +121,20 @@ class Execution:
     def _archive_batch(self, certified: CertifiedBatch) -> None:
         self._archive[certified.seq] = certified
         self._archive_bytes += certified.batch.size
+
+    def trim_archive(self, stable: Seq) -> None:
+        """Keep the archive in its limits, but keep every batch above the stable checkpoint.
+
+        Those can be had in no other way: below it a laggard can transfer the state, above it there is none to transfer.
+        """
         limits = self._context.parameters
-        while len(self._archive) > 1 and (
+        while self._archive and (
             len(self._archive) > limits.archive_batches_max or self._archive_bytes > limits.archive_bytes_max
         ):
-            _, oldest = self._archive.popitem(last=False)
+            seq, oldest = next(iter(self._archive.items()))
+            if seq > stable:
+                break
+            del self._archive[seq]
             self._archive_bytes -= oldest.batch.size
 
     def _execute_request(self, request: Authenticated[Request], *, position: int) -> tuple[Outcome, int]:

@@ -39,7 +39,7 @@ class Parameters:
 
     held_messages_max: int = 512  # per sender: votes and proposals that are early for this view or window
     held_proposals_max: int = 32  # per sender, of these
-    archive_batches_max: int = 512  # executed batches kept to serve laggards
+    archive_batches_max: int = 512  # executed batches kept to serve laggards, besides those above the stable checkpoint
     archive_bytes_max: int = 64 << 20
     transfer_nodes_max: int = 256  # nodes asked for in one FetchState
     transfer_bytes_max: int = 1 << 20  # answer to one Fetch*

@@ -361,6 +361,7 @@ class Replica:
         if seq % self._context.parameters.checkpoint_interval == 0:
             self._checkpoints.take(seq, self._execution.checkpoint(), out)
             self._stop_if_diverged(out)
+            self._execution.trim_archive(self.stable.seq)
             self._state_server.release(min(seq, self.stable.seq), now_ns=now.monotonic_ns)
             self._check_stable(seq, now, out)
 
@@ -434,6 +435,7 @@ class Replica:
             return
         self._stop_if_diverged(out)
         self._ordering.advance(certificate.seq)
+        self._execution.trim_archive(certificate.seq)
         self._state_server.release(certificate.seq, now_ns=now.monotonic_ns)
         self._truncate(out)
 

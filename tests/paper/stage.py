@@ -36,9 +36,11 @@ CLIENT = b"c" * 32
 class Stage:
     """One real replica core and handles to sign as anybody else."""
 
-    def __init__(self, *, n: int, me: int, checkpoint_interval: int = 4) -> None:
+    def __init__(self, *, n: int, me: int, checkpoint_interval: int = 4, **overrides: int) -> None:
         self.n, self.me = n, me
-        self.parameters = Parameters(n=n, checkpoint_interval=checkpoint_interval, window=2 * checkpoint_interval)
+        self.parameters = Parameters(
+            n=n, checkpoint_interval=checkpoint_interval, window=2 * checkpoint_interval, **overrides
+        )
         registry = Registry(n)
         self.signers = [SymbolicSigner(registry, replica) for replica in range(n)]
         self._client = ClientSigner(registry, CLIENT)

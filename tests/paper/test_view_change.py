@@ -7,8 +7,10 @@ from bft.core.effects import Rejection, ViewChangeCause
 from bft.core.events import ClientRequest, SnapshotSaved
 from bft.core.messages import (
     NULL_DIGEST,
+    Batches,
     Checkpoint,
     Commit,
+    FetchBatches,
     FetchBodies,
     NewView,
     Prepare,
@@ -267,3 +269,12 @@ def test_a_restarted_primary_does_not_use_a_sequence_number_twice(primary: Stage
     primary.restart()
     happened = primary.step(ClientRequest(primary.request(2)))
     assert [p.header.message.seq for p in sent(happened, Proposal)] == [2]
+
+
+def test_batches_above_the_stable_checkpoint_are_served_whatever_the_archive_limit() -> None:
+    """Found by simulation (liveness): a laggard above the stable checkpoint has nowhere else to get them from."""
+    stage = Stage(n=4, me=1, archive_batches_max=1)
+    for seq in range(1, 8):
+        stage.commit_batch(seq)
+    (answer,) = sent(stage.receive(3, FetchBatches(0)), Batches)
+    assert [c.seq for c in answer.batches] == [1, 2, 3, 4, 5, 6, 7]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -176,9 +177,14 @@ def test_a_failed_save_leaves_no_file(tmp_path, monkeypatch):
 def test_saving_syncs_the_file_and_its_directory(tmp_path, monkeypatch):
     synced = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+
+    def recording(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
     PrivateKey.generate().save(tmp_path / "k")
-    assert synced == [str(tmp_path / "k"), str(tmp_path)]
+    assert synced == [tmp_path / "k", tmp_path]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o666])

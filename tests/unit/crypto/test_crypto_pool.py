@@ -1,5 +1,6 @@
 """The verifier pool gives the same verdicts inline and in threads."""
 
+import os
 import threading
 
 import pytest
@@ -84,5 +85,5 @@ def test_a_negative_number_of_threads_is_refused():
 
 @pytest.mark.parametrize(("cores", "threads"), [({0}, 0), ({1, 3}, 1), (set(range(8)), 7)])
 def test_one_usable_core_is_left_to_the_event_loop(monkeypatch, cores, threads):
-    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda pid: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
     assert default_threads() == threads

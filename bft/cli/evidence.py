@@ -1,0 +1,165 @@
+"""`bft evidence`: proofs that a replica contradicted itself, which anybody can check with the public keys alone.
+
+A file of evidence is the EVIDENCE frame of docs/protocol.md, byte for byte.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bft.cli.output import examples
+from bft.errors import InvalidMessage, VerificationFailed
+
+if TYPE_CHECKING:
+    from bft.config import ClusterConfig
+    from bft.core.messages import Evidence
+
+
+@click.group(
+    epilog=examples(
+        "bft evidence list mycluster --save proofs", "bft evidence verify proofs/replica-0.evidence --cluster mycluster"
+    )
+)
+def evidence() -> None:
+    """Proofs of misbehaviour: list, save, verify."""
+
+
+@evidence.command("list", epilog=examples("bft evidence list mycluster", "bft evidence list mycluster --save proofs"))
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--save", metavar="TO", type=click.Path(path_type=Path), help="Write each proof to a file in this directory."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
+    """List what the replicas of the cluster in DIR hold against each other.
+
+    Each proof is verified here before it is shown; what a replica only claims is not.
+    """
+    from bft.cli.home import Home
+    from bft.cli.observe import observe
+    from bft.cli.output import print_json, print_table, short
+    from bft.codec import encode_frame
+    from bft.errors import NoQuorum
+
+    home = Home.open(directory)
+    observations = observe(home)
+    if not any(o.reachable for o in observations):
+        raise NoQuorum(f"no replica of {home.config.cluster} answers: start them with `bft cluster up {directory}`")
+    proofs: dict[int, tuple[Evidence, list[int]]] = {}
+    for observation in observations:
+        for held in observation.get("evidence") or []:
+            try:
+                proof = open_body(bytes.fromhex(held["frame"]), home.config)
+            except (VerificationFailed, ValueError) as error:
+                click.echo(f"replica {observation.id} shows evidence that proves nothing: {error}", err=True)
+                continue
+            proofs.setdefault(proof.accused, (proof, []))[1].append(observation.id)
+    rows = [describe(proof) | {"held_by": holders} for _, (proof, holders) in sorted(proofs.items())]
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        for row, (proof, _) in zip(rows, (proofs[accused] for accused in sorted(proofs)), strict=True):
+            file = save / f"replica-{proof.accused}.evidence"
+            file.write_bytes(encode_frame(proof))
+            row["file"] = str(file)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = ("accused#", "statements", "view#", "seq#", "one says", "the other says", "held by", "file")
+        print_table(columns, [_cells(row, short) for row in rows])
+    else:
+        click.echo("no replica holds evidence")
+
+
+@evidence.command(epilog=examples("bft evidence verify proofs/replica-0.evidence --cluster mycluster"))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--cluster",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    envvar="BFT_CLUSTER",
+    required=True,
+    help="cluster.toml, or a directory that holds it.  [env: BFT_CLUSTER]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(file: Path, cluster: Path, as_json: bool) -> None:
+    """Check a proof without asking any replica: only the public keys in cluster.toml count.
+
+    Exits with 8 when FILE proves nothing.
+    """
+    from bft.cli.output import print_json
+    from bft.config import load_cluster
+
+    config = load_cluster(cluster)
+    try:
+        proof = open_body(_frame_body(file.read_bytes(), config), config)
+    except VerificationFailed as error:
+        raise VerificationFailed(f"{file} proves nothing: {error}") from error
+    found = describe(proof)
+    if as_json:
+        print_json({"valid": True, "cluster": config.cluster} | found)
+        return
+    at = f"view {found['view']}" + ("" if found["seq"] is None else f", sequence number {found['seq']}")
+    click.echo(
+        f"valid: replica {proof.accused} of {config.cluster} signed two conflicting {found['statements']}s for {at}"
+    )
+    click.echo(f"  one says       {found['first']}")
+    click.echo(f"  the other says {found['second']}")
+
+
+def open_body(body: bytes, config: "ClusterConfig") -> "Evidence":
+    """The evidence in a frame's body, both signatures and the conflict verified.  Raises VerificationFailed."""
+    from bft.auth import Authenticator
+    from bft.codec import Limits, MessageType
+    from bft.core.evidence import conflict
+
+    authenticator = Authenticator(config.domain, config.replica_keys, Limits.of(config.parameters))
+    try:
+        proof: Any = authenticator.open_peer(0, MessageType.EVIDENCE, body)
+    except InvalidMessage as error:
+        raise VerificationFailed(str(error)) from error
+    if not conflict(proof.first.message, proof.second.message):
+        raise VerificationFailed("a correct replica may sign both statements")
+    opened: Evidence = proof
+    return opened
+
+
+def _frame_body(frame: bytes, config: "ClusterConfig") -> bytes:
+    from bft.codec import FrameSplitter, Limits, MessageType
+
+    splitter = FrameSplitter(Limits.of(config.parameters).peer)
+    try:
+        frames = splitter.feed(frame)
+    except InvalidMessage as error:
+        raise VerificationFailed(f"not a frame: {error}") from error
+    if len(frames) != 1 or splitter.buffered or frames[0][0] != MessageType.EVIDENCE:
+        raise VerificationFailed("not one whole EVIDENCE frame")
+    return frames[0][1]
+
+
+def describe(proof: "Evidence") -> dict[str, Any]:
+    """What the two statements are about, as JSON."""
+    from bft.core.messages import Checkpoint, ViewChange
+
+    first, second = proof.first.message, proof.second.message
+
+    def claim(statement: Any, digest: bytes) -> str:
+        if isinstance(statement, ViewChange):
+            return digest.hex()
+        return (statement.root if isinstance(statement, Checkpoint) else statement.digest).hex()
+
+    return {
+        "accused": proof.accused,
+        "statements": type(first).__name__,
+        "view": getattr(first, "view", None),
+        "seq": getattr(first, "seq", None),
+        "first": claim(first, proof.first.digest),
+        "second": claim(second, proof.second.digest),
+    }
+
+
+def _cells(row: dict[str, Any], short: Any) -> list[str]:
+    numbers = ["-" if row[key] is None else str(row[key]) for key in ("view", "seq")]
+    held = ", ".join(map(str, row["held_by"]))
+    digests = [short(row["first"]), short(row["second"])]
+    return [str(row["accused"]), row["statements"], *numbers, *digests, held, row.get("file", "")]

@@ -39,8 +39,8 @@ class AdminServer:
             await web.TCPSite(self._runner, self._address.host, self._address.port, shutdown_timeout=1.0).start()
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
-            problem = "is in use: stop what listens there" if in_use else os.strerror(error.errno or 0)
-            raise EnvironmentFailure(f"admin port {self._address}: {problem}, or set listen_admin") from error
+            problem = " is in use: stop what listens there" if in_use else f": {os.strerror(error.errno or 0)}"
+            raise EnvironmentFailure(f"admin port {self._address}{problem}, or set listen_admin") from error
 
     async def stop(self) -> None:
         """Stop serving; idempotent."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bft.auth import KeySigner
-from bft.codec import FrameSplitter, Hello, Limits, MessageType, decode_body, encode_frame
+from bft.codec import FrameSplitter, Hello, Limits, MessageType, QueryAnswer, decode_body, encode_frame
 from bft.config import Address, ClusterConfig, ReplicaConfig, ReplicaEntry, dump_replica, load_replica
 from bft.core.messages import Outcome, Refusal, Reply, ReplyStatus, Request, RequestKind
 from bft.core.parameters import Parameters
@@ -115,6 +115,7 @@ class RawClient:
         self.votes: dict[int, dict[int, Outcome]] = {}
         self.waiting: dict[int, asyncio.Future[Outcome]] = {}
         self.refusals: list[Refusal] = []
+        self.answers: list[QueryAnswer] = []
         self.writers: dict[int, asyncio.StreamWriter] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -149,13 +150,16 @@ class RawClient:
         self.session = int.from_bytes(outcome.results[0], "big")
 
     async def call(self, *operations: bytes) -> tuple[bytes, ...]:
-        self.number += 1
-        request = Request(
-            self.key.public.raw, self.session, self.number, self.number - 1, RequestKind.APPLICATION, operations
-        )
-        outcome = await self.submit(request)
+        outcome = await self.submit(self.request(*operations))
         assert outcome.status is ReplyStatus.EXECUTED, outcome
         return outcome.results
+
+    def request(self, *operations: bytes) -> Request:
+        """The session's next request."""
+        self.number += 1
+        return Request(
+            self.key.public.raw, self.session, self.number, self.number - 1, RequestKind.APPLICATION, operations
+        )
 
     async def submit(self, request: Request, *, resend_s: float = 1.0) -> Outcome:
         frame = encode_frame(self.signer.sign(request))
@@ -178,6 +182,8 @@ class RawClient:
                         self._on_reply(replica, message)
                     elif frame_type == MessageType.REFUSAL:
                         self.refusals.append(message)
+                    elif frame_type == MessageType.QUERY_ANSWER:
+                        self.answers.append(message)
         except (OSError, ssl.SSLError):
             return
 

@@ -59,7 +59,7 @@ class Application(Protocol):
         ...
 
     def begin_sync(self, seq: Seq, root: Digest) -> None:
-        """Start to collect the state with this root, reusing what equals our own."""
+        """Collect the state with this root, reusing what equals our own or was collected for an earlier root."""
         ...
 
     def missing_nodes(self, limit: int) -> list[bytes]:
@@ -79,8 +79,6 @@ class Application(Protocol):
     def finish_sync(self) -> None:
         """Adopt the collected state in place of our own."""
         ...
-
-    def abort_sync(self) -> None: ...
 
     def sync_progress(self) -> tuple[int, int]:
         """(nodes received, nodes known to be wanted)."""

@@ -532,6 +532,7 @@ class Replica:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, out)
         if self._deadlines.due(Timer.TRANSFER, now.monotonic_ns):
             self._catch_up.on_timeout(out, now_ns=now.monotonic_ns, newest=self.stable)
+            self._finish_transfer(out)
         if self._deadlines.due(Timer.STATUS, now.monotonic_ns):
             self._on_status_timeout(now, out)
 

@@ -99,7 +99,7 @@ class CatchUp:
     # --- state
 
     def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
-        """Start to collect the state behind a stable checkpoint."""
+        """Collect the state behind a stable checkpoint; what an earlier target brought is kept."""
         self._target = target
         self._application.begin_sync(target.seq, target.root)
         self._ask_nodes(out, now_ns)
@@ -139,26 +139,20 @@ class CatchUp:
         return target
 
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
-        """Those asked did not answer: ask others; when nobody serves this target, go for the newest one."""
+        """Those asked did not answer: ask others; when nobody is left, go for the newest checkpoint."""
         if self._target is None:
             return
         for peer, paths in self._outstanding.items():
             self._slow.add(peer)
             self._application.requeue_nodes(list(paths))
         self._outstanding = {}
-        others = self._context.quorums.n - 1
-        if len(self._useless) >= others:
-            self.abort()
-            self.begin(newest, out, now_ns=now_ns)
+        if len(self._useless | self._slow) < self._context.quorums.n - 1:
+            self._ask_nodes(out, now_ns)
             return
-        if len(self._useless | self._slow) >= others:
-            self._slow = set()
-        self._ask_nodes(out, now_ns)
-
-    def abort(self) -> None:
-        if self._target is not None:
-            self._application.abort_sync()
-            self._stop()
+        # Nobody is left to ask: everyone gets another chance, at the newest checkpoint, which correct peers hold.
+        self._useless = set()
+        self._slow = set()
+        self.begin(newest, out, now_ns=now_ns)
 
     def _stop(self) -> None:
         self._target = None

@@ -1,0 +1,131 @@
+"""The client table: exactly-once under hostile numbers, bounded, the same after a state transfer."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bft.core.messages import Outcome, ReplyStatus, Request, RequestKind
+from bft.core.parameters import Parameters
+from bft.core.sessions import Disposition, Session, Sessions
+from bft.statemachine.kv import KeyValue
+from bft.statemachine.replicated import ReplicatedState
+
+CLIENT = b"c" * 32
+LARGEST = 2**64 - 1
+
+
+def table(**overrides: int) -> Sessions:
+    return Sessions(Parameters(n=4, **overrides))
+
+
+def register(nonce: int, client: bytes = CLIENT) -> Request:
+    return Request(client, 0, nonce, 0, RequestKind.REGISTER, (b"certificate",))
+
+
+def request(session: Session, number: int, acked: int = 0) -> Request:
+    return Request(session.client, session.id, number, acked, RequestKind.APPLICATION, (b"operation",))
+
+
+def execute(sessions: Sessions, session: Session, message: Request, *, position: int, result: bytes = b"r") -> None:
+    outcome = Outcome(message.client, message.session, message.number, bytes(32), 1, ReplyStatus.EXECUTED, (result,))
+    sessions.record(session, message.number, outcome, acked=message.acked, position=position)
+
+
+def test_a_number_that_was_executed_is_never_fresh_again() -> None:
+    sessions = table()
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    execute(sessions, session, request(session, 1), position=2 << 16)
+    assert sessions.judge(request(session, 1)) is Disposition.EXECUTED
+
+
+def test_a_later_number_does_not_censor_an_earlier_one() -> None:
+    sessions = table()
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    execute(sessions, session, request(session, 2), position=2 << 16)
+    assert sessions.judge(request(session, 1)) is Disposition.FRESH
+
+
+def test_a_number_beyond_the_window_is_outside() -> None:
+    sessions = table(session_window=8)
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    assert sessions.judge(request(session, 8)) is Disposition.FRESH
+    assert sessions.judge(request(session, 9)) is Disposition.OUTSIDE_WINDOW
+
+
+def test_the_largest_number_with_the_largest_acked_costs_no_memory() -> None:
+    sessions = table()
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    execute(sessions, session, request(session, LARGEST, acked=LARGEST), position=2 << 16)
+    assert session.window.bit_length() <= 1
+    assert session.contiguous == LARGEST
+
+
+def test_a_session_of_another_client_is_unknown() -> None:
+    sessions = table()
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    foreign = Request(b"d" * 32, session.id, 1, 0, RequestKind.APPLICATION, (b"operation",))
+    assert sessions.judge(foreign) is Disposition.UNKNOWN_SESSION
+
+
+def test_the_least_recently_used_session_is_evicted() -> None:
+    sessions = table(sessions_max=2)
+    first = sessions.open(register(1, b"1" * 32), name="x", position=1 << 16)
+    second = sessions.open(register(1, b"2" * 32), name="x", position=2 << 16)
+    execute(sessions, first, request(first, 1), position=3 << 16)
+    sessions.open(register(1, b"3" * 32), name="x", position=4 << 16)
+    assert sessions.find(request(first, 2)) is first
+    assert sessions.find(request(second, 1)) is None
+
+
+def test_one_client_cannot_evict_anothers_sessions() -> None:
+    sessions = table(sessions_per_client_max=2)
+    other = sessions.open(register(1, b"o" * 32), name="x", position=1 << 16)
+    for nonce in range(50):
+        sessions.open(register(nonce), name="x", position=(nonce + 2) << 16)
+    assert sessions.find(request(other, 1)) is other
+    assert len(sessions) == 3
+
+
+def test_acknowledged_results_are_forgotten() -> None:
+    sessions = table()
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    execute(sessions, session, request(session, 1), position=2 << 16)
+    execute(sessions, session, request(session, 2, acked=1), position=3 << 16)
+    assert list(session.outcomes) == [2]
+
+
+def test_cached_results_are_bounded_in_bytes() -> None:
+    sessions = table(session_reply_bytes_max=4096)
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    for number in range(1, 20):
+        execute(sessions, session, request(session, number), position=(number + 1) << 16, result=bytes(1000))
+    assert session.outcome_bytes <= 4096
+    assert max(session.outcomes) == 19
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), max_size=60))
+def test_each_number_executes_at_most_once_in_any_order(arrivals: list[tuple[int, int]]) -> None:
+    sessions = table(session_window=8)
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    executed: list[int] = []
+    for position, (number, acked) in enumerate(arrivals, start=2):
+        message = request(session, number, min(acked, number - 1))
+        if sessions.judge(message) is Disposition.FRESH:
+            execute(sessions, session, message, position=position << 16)
+            executed.append(number)
+    assert len(set(executed)) == len(executed)
+
+
+@given(st.lists(st.integers(1, 12), max_size=30))
+def test_the_table_comes_out_of_the_replicated_state_as_it_went_in(numbers: list[int]) -> None:
+    sessions = table(session_window=16)
+    session = sessions.open(register(1), name="x", position=1 << 16)
+    for position, number in enumerate(numbers, start=2):
+        if sessions.judge(request(session, number)) is Disposition.FRESH:
+            execute(sessions, session, request(session, number), position=position << 16)
+    state = ReplicatedState(KeyValue())
+    sessions.flush(state)
+    copy = table(session_window=16)
+    copy.load(state)
+    assert copy.find(request(session, 1)) == session

@@ -4,6 +4,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -14,7 +15,8 @@ from bft.net.listener import explain, keep_alive
 from bft.net.notices import Notices
 
 PAUSE_MIN_S: Final = 0.05
-PAUSE_MAX_S: Final = 2.0
+PAUSE_MAX_S: Final = 1.0
+_WORTH_SAYING_S: Final = 0.4  # a pause that long means several attempts in vain: a peer's restart is no news
 _CONNECT_TIMEOUT_S: Final = 10.0
 _log = structlog.get_logger()
 
@@ -31,6 +33,7 @@ class Dialer:
         self._make_link = make_link
         self._notices = notices
         self._pause_s = PAUSE_MIN_S
+        self._hurry = asyncio.Event()
         self.link: Link | None = None
         self.trouble = "not connected yet"  # empty while connected
 
@@ -42,14 +45,26 @@ class Dialer:
         self._notices.settle(f"peer {self.peer}")
         _log.info("connected", peer=self.peer, address=str(self._address))
 
+    def hurry(self) -> None:
+        """The peer is there, for it dialled us: dial now."""
+        self._hurry.set()
+
     async def run(self) -> None:
         """Dial until cancelled."""
         while True:
             self.trouble = await self._dial_once()
-            self._notices.warn(
-                f"peer {self.peer}", "not connected", peer=self.peer, address=str(self._address), reason=self.trouble
-            )
-            await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (spreads load, no secret)
+            if self._pause_s >= _WORTH_SAYING_S:
+                self._notices.warn(
+                    f"peer {self.peer}",
+                    "not connected",
+                    peer=self.peer,
+                    address=str(self._address),
+                    reason=self.trouble,
+                )
+            self._hurry.clear()
+            with suppress(TimeoutError):
+                # Jitter spreads the load of many; it hides nothing.
+                await asyncio.wait_for(self._hurry.wait(), self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
 
     async def _dial_once(self) -> str:

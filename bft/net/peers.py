@@ -153,6 +153,8 @@ class PeerNetwork:
         self._inbound[peer] = link
         if previous is not None:
             previous.close("the peer connected again")
+        if self.dialers[peer].link is None:
+            self.dialers[peer].hurry()
 
     def received(self, link: Link, frames: list[tuple[int, bytes]]) -> None:
         self._inbox.put(self._sources[int(link.certificate.subject_identity.name)], link, frames)

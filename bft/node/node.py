@@ -103,7 +103,7 @@ class Node:
         )
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
         self._gate = Gate(authenticator, self._clients, self._core.is_redundant, pooled=threads > 0)
-        self._outgoing = Outgoing(self._data.log, self._peers, self._clients)
+        self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self.counters: Final = Counters()
         self._started_ns = time.monotonic_ns()
@@ -183,13 +183,15 @@ class Node:
         await self._carry_out(self._core.step(Start(), now := self._now()), now)
         while True:
             await self._wait_for_work()
+            if self._outgoing.failure is not None:
+                raise self._outgoing.failure
             frames = self._inbox.take(from_replicas=_FROM_REPLICAS, from_clients=_FROM_CLIENTS)
             await self._process(frames)
             # Sockets are read and timers run between rounds, also when there is always more to do.
             await asyncio.sleep(0)
 
     async def _wait_for_work(self) -> None:
-        while not self._inbox and not self._local:
+        while not self._inbox and not self._local and self._outgoing.failure is None:
             overdue_ns = self._overdue_ns()
             if overdue_ns >= 0:
                 if overdue_ns > _PAUSED_NS:
@@ -237,6 +239,7 @@ class Node:
         self._local.clear()
         if self._overdue_ns() >= 0:
             effects += step(Tick(), self._now())
+            self._outgoing.write_late()
         self.counters.rounds += 1
         self.counters.frames += len(frames)
         await self._carry_out(effects, now)
@@ -248,6 +251,7 @@ class Node:
         if self._filter is not None:
             effects = self._filter(effects, now)
         round_ = Round()
+        truncated: Seq | None = None
         outgoing = self._outgoing
         for effect in effects:
             match effect:
@@ -261,13 +265,16 @@ class Node:
                     outgoing.reply(round_, client, reply)
                 case fx.SaveSnapshot(seq, root):
                     self._state_root = root
-                    self._snapshots.want(seq, root, self._state.snapshot_items(seq))
+                    # Released already if a later checkpoint of this very round is stable: then that one is saved.
+                    if self._state.root_at(seq) is not None:
+                        self._snapshots.want(seq, root, self._state.snapshot_items(seq))
                 case fx.TruncateLog(seq):
-                    await self._truncate(seq)
+                    truncated = seq
                 case _:
                     self._observe(effect)
-        if round_:
-            await outgoing.submit(round_)
+        await outgoing.submit(round_)
+        if truncated is not None:  # after the certificate that allows it went to the log
+            await self._truncate(truncated)
 
     async def _truncate(self, seq: Seq) -> None:
         truncatable = self._snapshots.truncatable(seq)

@@ -6,17 +6,23 @@ is always in the order in which it was decided.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from bft.codec import encode_frame
 from bft.core.messages import Outcome, PeerMessage, Refusal, ReplicaId, Reply, ReplyStatus
+from bft.errors import StorageFailure
 from bft.net.clients import ClientPort
 from bft.net.peers import PeerNetwork
 from bft.storage.log import RecordLog
-from bft.storage.records import Entry
+from bft.storage.records import Entry, RecordType
 
 ROUNDS_MAX: Final = 4  # rounds that wait for the disk; the core then waits too
+LATE_MAX: Final = 256
+# Nothing that is sent depends on these alone.  A quorum of COMMITs was sent, so a quorum's prepared certificates are on
+# disk, our own by the time the reply leaves: the batch cannot be lost, and who lacks the record learns it from peers.
+_LATE: Final = frozenset({RecordType.COMMITTED})
 
 
 @dataclass(slots=True)
@@ -34,11 +40,14 @@ class Round:
 class Outgoing:
     """The rounds that wait for the disk, in order."""
 
-    def __init__(self, log: RecordLog, peers: PeerNetwork, clients: ClientPort) -> None:
+    def __init__(self, log: RecordLog, peers: PeerNetwork, clients: ClientPort, on_failure: Callable[[], None]) -> None:
         self._log = log
         self._peers = peers
         self._clients = clients
+        self._on_failure = on_failure
+        self._late: list[Entry] = []  # written with the next records that are waited for, or by `write_late`
         self._waiting: deque[tuple[asyncio.Future[None], Round]] = deque()
+        self.failure: StorageFailure | None = None  # the log's: nothing is sent any more
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -66,29 +75,51 @@ class Outgoing:
 
     async def submit(self, round_: Round) -> None:
         """Send the round when its turn has come; waits while too many rounds wait.  Raises StorageFailure."""
-        if round_.entries:
-            synced = self._log.append(round_.entries)
+        entries: list[Entry] = []
+        for entry in round_.entries:
+            (self._late if entry.type in _LATE else entries).append(entry)
+        if entries:
+            synced = self._log.append([*self._late, *entries])
+            self._late.clear()
             self._waiting.append((synced, round_))
-            synced.add_done_callback(self._release)
+            synced.add_done_callback(self._on_synced)
         elif self._waiting:
             self._waiting[-1][1].to_peers.extend(round_.to_peers)
             self._waiting[-1][1].to_clients.extend(round_.to_clients)
         else:
             self._send(round_)
+        if len(self._late) > LATE_MAX:
+            self.write_late()
         while len(self._waiting) > ROUNDS_MAX:
             await asyncio.shield(self._waiting[0][0])
-            self._release(None)
+            self._release()
+
+    def write_late(self) -> None:
+        """Write the records for which nothing waits; whoever has a quiet moment calls it."""
+        if self._late:
+            self._log.append(self._late).add_done_callback(self._on_synced)
+            self._late = []
 
     async def drain(self) -> None:
-        """Wait until nothing waits.  Raises StorageFailure."""
+        """Write and wait until nothing waits.  Raises StorageFailure."""
+        self.write_late()
         while self._waiting:
             await asyncio.shield(self._waiting[0][0])
-            self._release(None)
+            self._release()
 
-    def _release(self, _: object) -> None:
+    def _on_synced(self, synced: asyncio.Future[None]) -> None:
+        if synced.cancelled():
+            return
+        error = synced.exception()
+        if isinstance(error, StorageFailure):
+            self.failure = error
+            self._on_failure()
+        self._release()
+
+    def _release(self) -> None:
         """Send every round at the head whose records are on disk; a failed one stops everything behind it."""
         sent = False
-        while self._waiting:
+        while self._waiting and self.failure is None:
             synced, round_ = self._waiting[0]
             if not synced.done() or synced.cancelled() or synced.exception() is not None:
                 break
@@ -97,13 +128,6 @@ class Outgoing:
             sent = True
         if sent:
             self._flush()
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why the head of the line can never be sent."""
-        if not self._waiting or not self._waiting[0][0].done() or self._waiting[0][0].cancelled():
-            return None
-        return self._waiting[0][0].exception()
 
     def _send(self, round_: Round) -> None:
         self._queue(round_)

@@ -1,6 +1,7 @@
 """Four nodes in this process, over real TLS and a real disk."""
 
 import asyncio
+import errno
 from contextlib import AsyncExitStack
 
 import pytest
@@ -9,6 +10,8 @@ from bft.codec import MessageType, Query, encode_frame
 from bft.core import effects as fx
 from bft.core.effects import Effect
 from bft.core.events import Instant
+from bft.errors import StorageFailure
+from bft.node import Node
 from bft.statemachine.kv import decode_get, encode_get, encode_put
 from tests.integration.harness import RawClient, make_cluster, replica_config, running, running_cluster
 
@@ -122,3 +125,25 @@ async def test_a_forged_request_is_counted_and_executed_nowhere(tmp_path):
         await until(lambda: nodes[0].gate.invalid[MessageType.REQUEST.name])
         await until(lambda: len(nodes[0].clients) == 0)
         assert value_of((await client.call(encode_get(b"a")))[0]) is None
+
+
+async def test_a_replica_whose_disk_fails_stops_and_says_no_more(tmp_path, monkeypatch):
+    cluster = make_cluster(tmp_path)
+    async with AsyncExitStack() as stack:
+        for i in range(3):
+            await stack.enter_async_context(running(replica_config(tmp_path, i)))
+        client = await stack.enter_async_context(RawClient(tmp_path, cluster))
+        await client.register()
+        failing = Node(replica_config(tmp_path, 3))
+        failing.bind()
+
+        def fail(_: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(failing.data.log, "_commit", lambda _: fail(0))
+            with pytest.raises(ExceptionGroup) as caught:
+                await asyncio.wait_for(asyncio.gather(failing.run(), client.call(encode_put(b"a", b"1"))), TIMEOUT_S)
+        await failing.close()
+        assert caught.group_contains(StorageFailure, match="Input/output error")
+        assert value_of((await client.call(encode_get(b"a")))[0]) == b"1"

@@ -222,7 +222,7 @@ def _certified(d: Decoder, raw: Any) -> CertifiedBatch:
 
 def _batches(d: Decoder, body: bytes) -> Batches:
     (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
-    array(batches, "batches", at_most=d.limits.archive_batches_max)
+    array(batches, "batches", at_most=d.limits.window)
     return Batches(tuple([_certified(d, raw) for raw in batches]))
 
 

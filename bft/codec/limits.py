@@ -44,12 +44,11 @@ class Limits:
     """
 
     n: int
-    window: int  # entries of a VIEW-CHANGE, headers of a NEW-VIEW, bodies asked for
+    window: int  # entries of a VIEW-CHANGE, headers of a NEW-VIEW, bodies or certified batches in one answer
     operations_max: int
     request_bytes: int  # payload of one request
     batch_requests_max: int
     batch_bytes: int  # payloads of one batch's requests
-    archive_batches_max: int  # certified batches in one answer
     nodes_max: int  # nodes in one FETCH-STATE or its answer
     view_change: int  # payload of one VIEW-CHANGE
     new_view: int  # payload of one NEW-VIEW
@@ -86,7 +85,7 @@ class Limits:
             MessageType.EVIDENCE: 1 + INTEGER + 2 * signed(max(view_change, PREPARE)),
             MessageType.STATUS: 1 + 1 + 4 * INTEGER,
             MessageType.FETCH_BATCHES: 1 + INTEGER,
-            MessageType.BATCHES: bodies + p.archive_batches_max * commits,
+            MessageType.BATCHES: bodies + p.window * commits,
             MessageType.FETCH_BODIES: 1 + HEAD + p.window * DIGEST,
             MessageType.BODIES: bodies + p.window * (1 + INTEGER + HEAD),
             MessageType.STABLE_CHECKPOINT: 1 + stable,
@@ -108,13 +107,10 @@ class Limits:
             request_bytes=p.request_bytes_max,
             batch_requests_max=p.batch_requests_max,
             batch_bytes=batch_bytes,
-            archive_batches_max=p.archive_batches_max,
             nodes_max=p.transfer_nodes_max,
             view_change=view_change,
             new_view=new_view,
-            array_max=max(
-                8, p.n, p.window, p.operations_max, p.batch_requests_max, p.archive_batches_max, p.transfer_nodes_max
-            ),
+            array_max=max(8, p.n, p.window, p.operations_max, p.batch_requests_max, p.transfer_nodes_max),
             peer=MappingProxyType(hello | framed),
             client=MappingProxyType(
                 hello | {MessageType.REQUEST: framed[MessageType.REQUEST], MessageType.QUERY: query + 2}

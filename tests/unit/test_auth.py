@@ -304,6 +304,24 @@ class TestLinks:
         assert open_at(gate(), COMMITS[0], sender=3) == COMMITS[0]
 
 
+class TestVotes:
+    def test_a_wanted_vote_is_let_through(self):
+        assert gate().open_vote(0, *encode_body(COMMITS[0]), lambda vote: False) == COMMITS[0]
+
+    def test_a_wanted_vote_is_verified(self):
+        with pytest.raises(InvalidMessage, match="did not sign"):
+            gate().open_vote(0, *encode_body(forged(COMMITS[0])), lambda vote: False)
+
+    def test_a_redundant_vote_is_neither_verified_nor_let_through(self):
+        verified = VerifiedStatements()
+        assert gate(verified=verified).open_vote(0, *encode_body(forged(PREPARES[0])), lambda vote: True) is None
+        assert len(verified) == 0
+
+    def test_what_is_no_vote_is_refused(self):
+        with pytest.raises(InvalidMessage, match="no vote"):
+            gate().open_vote(0, *encode_body(STABLE.checkpoints[0]), lambda vote: True)
+
+
 class TestWhatIsKnown:
     async def test_nothing_is_verified_twice(self):
         pool = CountingPool()

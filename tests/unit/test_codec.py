@@ -56,7 +56,6 @@ PARAMETERS = Parameters(
     request_bytes_max=1000,
     batch_bytes_max=1500,
     transfer_nodes_max=16,
-    archive_batches_max=16,
 )
 LIMITS = Limits.of(PARAMETERS)
 
@@ -205,6 +204,25 @@ class TestAllocation:
             tracemalloc.stop()
         assert peak < 64 * 1024
 
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"\x91\xdd" + (1 << 20).to_bytes(4, "big") + bytes(1 << 20),  # an array of 2**20 zeros, all there
+            b"\x91\xdf"
+            + (1 << 14).to_bytes(4, "big")
+            + b"".join(b"\xc4\x02%c%c\0" % divmod(i, 256) for i in range(1 << 14)),
+        ],
+        ids=["array", "map"],
+    )
+    def test_nothing_is_allocated_for_more_items_than_allowed(self, body):
+        tracemalloc.start()
+        try:
+            body_refusal(MessageType.BATCHES, body)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 64 * 1024
+
 
 class TestWhoSigns:
     @pytest.mark.parametrize("message", [COMMIT, Checkpoint(5, D, 1), ViewChange(5, CheckpointCertificate(()), (), 1)])
@@ -277,7 +295,7 @@ class TestCounts:
 
     def test_batches_of_an_answer(self):
         certified = CertifiedBatch(Batch(0, ()), (signed(COMMIT),))
-        self.check(lambda count: Batches((certified,) * count), PARAMETERS.archive_batches_max)
+        self.check(lambda count: Batches((certified,) * count), PARAMETERS.window)
 
     def test_checkpoints_of_a_certificate(self):
         checkpoint = signed(Checkpoint(5, D, 1))

@@ -274,13 +274,13 @@ class Node:
                     self._observe(effect)
         await outgoing.submit(round_)
         if truncated is not None:  # after the certificate that allows it went to the log
-            await self._truncate(truncated)
+            self._truncate(truncated)
 
-    async def _truncate(self, seq: Seq) -> None:
+    def _truncate(self, seq: Seq) -> None:
         truncatable = self._snapshots.truncatable(seq)
         if truncatable is not None:
             self._data.log.truncate(truncatable)
-            await self._snapshots.prune(truncatable)
+            self._snapshots.prune(truncatable)
 
     def _on_snapshot_saved(self, seq: Seq) -> None:
         self._local.append(SnapshotSaved(seq))

@@ -31,6 +31,7 @@ class SnapshotWriter:
         self._on_saved = on_saved
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._wanted: _Wanted | None = None
+        self._prunable: Seq | None = None
         self._asked = asyncio.Event()
         self._saved: list[Seq] = []  # on disk, ascending; those below the truncation are dropped
 
@@ -61,24 +62,26 @@ class SnapshotWriter:
         self._saved = [saved for saved in self._saved if saved >= covered[-1]]
         return covered[-1]
 
-    async def prune(self, truncated: Seq) -> None:
-        """Remove snapshots that the truncation at `truncated` leaves without use."""
-        if self._store is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.prune, truncated)
+    def prune(self, truncated: Seq) -> None:
+        """Remove, soon, the snapshots that the truncation at `truncated` leaves without use."""
+        self._prunable = truncated
+        self._asked.set()
 
     async def run(self) -> None:
-        """Save what is wanted until cancelled."""
+        """Save what is wanted and remove what is not until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
+            prunable, self._prunable = self._prunable, None
+            if prunable is not None and self._store is not None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._store.prune, prunable)
             wanted, self._wanted = self._wanted, None
-            if wanted is None:
-                continue
-            began = time.monotonic()
-            await self.save(*wanted)
-            took = time.monotonic() - began
-            _log.debug("snapshot saved", seq=wanted.seq, seconds=round(took, 3))
-            await asyncio.sleep(took * _REST)
+            if wanted is not None:
+                began = time.monotonic()
+                await self.save(*wanted)
+                took = time.monotonic() - began
+                _log.debug("snapshot saved", seq=wanted.seq, seconds=round(took, 3))
+                await asyncio.sleep(took * _REST)
 
     def close(self) -> None:
         """Let a snapshot that is being written end."""

@@ -71,9 +71,18 @@ class Execution:
 
     def checkpoint(self) -> Digest:
         """Root of the state after ``last_executed``, held for state transfer until released."""
+        self._flush()
+        return self._application.checkpoint(self.last_executed)
+
+    def root(self) -> Digest:
+        """Root of the state after ``last_executed``."""
+        self._flush()
+        return self._application.root()
+
+    def _flush(self) -> None:
+        """The framework's records enter the hashed state; what is written depends on the state alone, not on when."""
         self.sessions.flush(self._application)
         self._application.put_system(_CLOCK_KEY, self.time_ns.to_bytes(8, "big"))
-        return self._application.checkpoint(self.last_executed)
 
     def adopt(self, seq: Seq) -> None:
         """The application holds the state of checkpoint ``seq``: continue from there."""

@@ -50,6 +50,10 @@ class Application(Protocol):
         """Fold all changes into the tree, keep that tree for ``seq``, return its root."""
         ...
 
+    def root(self) -> Digest:
+        """Root of the state now; depends on its content alone, not on when it is asked for."""
+        ...
+
     def release_below(self, seq: Seq, *, keep: frozenset[Seq]) -> None:
         """Let go of the checkpoints below ``seq``, but for those in ``keep``."""
         ...

@@ -157,6 +157,11 @@ class Replica:
         return self._checkpoints.stable
 
     @property
+    def state_root(self) -> Digest:
+        """Merkle root of the state after ``last_executed``; costs what changed since it was last computed."""
+        return self._execution.root()
+
+    @property
     def transferring(self) -> bool:
         """State transfer is under way."""
         return self._catch_up.transferring

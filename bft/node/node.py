@@ -13,7 +13,7 @@ from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
 from bft.core.events import Event, Instant, SnapshotSaved, Start, Tick
-from bft.core.messages import Digest, Seq
+from bft.core.messages import Seq
 from bft.core.replica import Replica
 from bft.errors import ConfigurationError, DataDirectoryError
 from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
@@ -107,7 +107,6 @@ class Node:
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self.counters: Final = Counters()
         self._started_ns = time.monotonic_ns()
-        self._state_root: Digest = b""
         self._recover()
 
     # --- what observers may read
@@ -116,11 +115,6 @@ class Node:
     def core(self) -> Replica:
         """The protocol's state, to be read only."""
         return self._core
-
-    @property
-    def state_root(self) -> Digest:
-        """Merkle root of the replicated state at the last checkpoint taken."""
-        return self._state_root
 
     @property
     def peers(self) -> PeerNetwork:
@@ -264,7 +258,6 @@ class Node:
                 case fx.SendReply(client, reply):
                     outgoing.reply(round_, client, reply)
                 case fx.SaveSnapshot(seq, root):
-                    self._state_root = root
                     # Released already if a later checkpoint of this very round is stable: then that one is saved.
                     if self._state.root_at(seq) is not None:
                         self._snapshots.want(seq, root, self._state.snapshot_items(seq))
@@ -333,7 +326,6 @@ class Node:
         if recovered.items is not None:
             root = self._state.restore(recovered.certificate.seq, recovered.items)
             recovered.check_root(root)
-            self._state_root = root
             self._snapshots.recovered(recovered.certificate.seq)
         if recovered.records or recovered.items is not None:
             self._core.recover(recovered.records, recovered.certificate)

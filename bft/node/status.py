@@ -25,7 +25,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "active": core.active,
         "last_executed": core.last_executed,
         "stable_checkpoint": {"seq": core.stable.seq, "root": core.stable.root.hex()},
-        "state_root": node.state_root.hex(),
+        "state_root": core.state_root.hex(),
         "transferring": core.transferring,
         "executed_operations": counters.executed_operations,
         "executed_requests": counters.executed_requests,

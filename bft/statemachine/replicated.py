@@ -91,12 +91,16 @@ class ReplicatedState:
 
     def checkpoint(self, seq: int) -> bytes:
         """Return the root of the state now, which stays readable as checkpoint `seq` until released."""
+        root = self.root()
+        self._pinned[seq] = self._store.trie
+        return root
+
+    def root(self) -> bytes:
+        """Return the root of the state now; it depends on the content alone, not on when it is asked for."""
         if self._operations:
             position = _POSITION.pack(self._operations, self._last_seq, self._last_time_ns)
             self._store.system.set(_POSITION_KEY, position)
-        root = self._store.checkpoint()
-        self._pinned[seq] = self._store.trie
-        return root
+        return self._store.checkpoint()
 
     def release_below(self, seq: int, *, keep: frozenset[int] = frozenset()) -> None:
         """Let go of the checkpoints before `seq`, but for those in `keep`."""

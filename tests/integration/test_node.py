@@ -41,7 +41,7 @@ async def test_what_was_put_is_read_and_all_replicas_reach_one_state(tmp_path):
         for number in range(20):
             await client.call(encode_put(b"key", b"%d" % number), encode_put(b"k%d" % number, b""))
         assert value_of((await client.call(encode_get(b"key")))[0]) == b"19"
-        await until(lambda: len({(n.core.last_executed, n.core.stable.seq, n.state_root) for n in nodes}) == 1)
+        await until(lambda: len({(n.core.last_executed, n.core.stable.seq, n.core.state_root) for n in nodes}) == 1)
         assert nodes[0].core.stable.seq == 20
         assert nodes[0].counters.executed_operations == nodes[3].counters.executed_operations == 42
 
@@ -99,7 +99,7 @@ async def test_a_replica_that_was_away_catches_up_without_new_traffic(tmp_path):
             await client.call(encode_put(b"k%d" % number, b"v"))
         late = await stack.enter_async_context(running(replica_config(tmp_path, 3)))
         await until(lambda: late.core.last_executed == nodes[0].core.last_executed)
-        await until(lambda: late.state_root == nodes[0].state_root)
+        await until(lambda: late.core.state_root == nodes[0].core.state_root)
 
 
 async def test_a_query_is_answered_by_one_replica(tmp_path):

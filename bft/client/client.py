@@ -1,0 +1,315 @@
+"""The client: callers on one side, TLS links to the replicas on the other, the `Dispatcher` between them."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from bft.auth import Authenticator, KeySigner
+from bft.client.bundler import OPERATION_OVERHEAD_BYTES, REQUEST_OVERHEAD_BYTES, PendingCall
+from bft.client.dispatcher import Dispatcher
+from bft.client.errors import ClientClosed
+from bft.client.identity import Identity, identity_directory, load_identity
+from bft.client.kv import KeyValueClient
+from bft.client.links import WAITING_BYTES_MAX, ReplicaLink
+from bft.client.result import Result
+from bft.client.settings import ClientSettings
+from bft.codec import Limits, MessageType
+from bft.config import ClusterConfig, load_cluster
+from bft.errors import BftError, NoQuorum, Timeout
+from bft.net.link import LinkSettings
+
+NONCE_BITS: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One replica as this client sees it."""
+
+    id: int
+    address: str
+    connected: bool
+    trouble: str  # why it is not connected; empty if it is
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """Where a client stands; what it knows, not what is."""
+
+    cluster: str
+    client: str  # name in its certificate
+    session: int | None  # None: not registered
+    view: int  # f+1 replicas vouch for it
+    primary: int
+    queued: int  # calls that wait to be sent
+    in_flight: int  # bundles sent and not yet answered
+    round_trip_s: float | None  # smoothed
+    replicas: tuple[ReplicaStatus, ...]
+
+
+def connect(
+    path: str | Path,
+    *,
+    identity: str | Path = "default",
+    timeout: float | None = None,
+    settings: ClientSettings | None = None,
+) -> "Client":
+    """A client of the cluster described at ``path`` (its directory, or its cluster.toml); open it with ``async with``.
+
+        async with bft.connect("demo") as client:
+            await client.put(b"greeting", b"hello")
+
+    ``identity`` names one of the directory's clients or is the path of a directory with client.crt and client.key.
+    ``timeout`` in seconds is for opening and for every call that names none.  Raises ConfigurationError or
+    EnvironmentFailure.
+    """
+    place = Path(path)
+    cluster = load_cluster(place)
+    who = load_identity(identity_directory(place, identity), cluster)
+    return Client(cluster, who, timeout=timeout, settings=settings)
+
+
+class Client(KeyValueClient):
+    """A session with a cluster, for one event loop.
+
+    Many calls may be under way at once: what callers submit while earlier calls are on their way goes out as one signed
+    bundle.  Each call executes at most once, however often it is sent.  A call may be cancelled at any time; it then
+    still executes if it was sent.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        identity: Identity,
+        *,
+        timeout: float | None = None,
+        settings: ClientSettings | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._identity = identity
+        self._settings = settings or ClientSettings()
+        self._timeout = _positive(self._settings.timeout_s if timeout is None else timeout)
+        self._limits = Limits.of(cluster.parameters)
+        self._authenticator = Authenticator(cluster.domain, cluster.replica_keys, self._limits)
+        self._operation_bytes_max = (
+            cluster.parameters.request_bytes_max - REQUEST_OVERHEAD_BYTES - OPERATION_OVERHEAD_BYTES
+        )
+        self._dispatcher = Dispatcher(
+            parameters=cluster.parameters,
+            settings=self._settings,
+            client=identity.key.public.raw,
+            certificate=identity.certificate,
+            signer=KeySigner(identity.key, cluster.domain),
+            links=self,
+            nonce=lambda: secrets.randbits(NONCE_BITS),
+        )
+        self._links: tuple[ReplicaLink, ...] = ()
+        self._room = asyncio.Semaphore(self._settings.calls_max)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._flush_due = False
+        self._alarm: asyncio.TimerHandle | None = None
+
+    # --- opening and closing
+
+    async def __aenter__(self) -> Self:
+        """Connect and open a session; waits for replicas that do not answer yet.
+
+        Raises NoQuorum when fewer than f+1 replicas could be reached in time, Timeout when they could but did not open
+        a session, NotAuthorised when they refuse to.
+        """
+        if self._loop is not None:
+            raise RuntimeError("a client is opened once")
+        self._loop = loop = asyncio.get_running_loop()
+        settings = LinkSettings(
+            self._cluster.domain,
+            self._identity.subject,
+            self._limits,
+            self._limits.sdk,
+            waiting_bytes_max=WAITING_BYTES_MAX,
+        )
+        self._links = tuple(
+            ReplicaLink(entry, self._identity.context, settings, self) for entry in self._cluster.replicas
+        )
+        registered: asyncio.Future[Result] = loop.create_future()
+        self._dispatcher.when_registered(registered)
+        self._running = asyncio.create_task(self._run_links(), name="bft client links")
+        self._running.add_done_callback(self._on_stopped)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await registered
+        except TimeoutError:
+            error = self._not_opened()
+            await self.close()
+            raise error from None
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Fail the calls under way with ClientClosed and close the links; idempotent."""
+        self._dispatcher.close(_closed)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        running = self._running
+        if running is not None:
+            running.cancel()
+            await asyncio.wait((running,))
+
+    # --- calls
+
+    async def call(self, operation: bytes, *, timeout: float | None = None) -> Result:
+        """Submit one operation of the cluster's service; the result that f+1 replicas agree on.
+
+        Raises ApplicationError when the service refused the operation; Timeout, SessionLost or ClientClosed when the
+        result is not known, Overloaded when it was not sent for lack of room; ResultLost and NotAuthorised.
+        """
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("open the client first: async with bft.connect(...) as client")
+        if type(operation) is not bytes:
+            raise TypeError(f"an operation is bytes, not {type(operation).__name__}")
+        if len(operation) > self._operation_bytes_max:
+            raise ValueError(f"an operation has {len(operation)} bytes; at most {self._operation_bytes_max} are taken")
+        deadline = loop.time() + (self._timeout if timeout is None else _positive(timeout))
+        room = self._room
+        if room.locked():
+            await self._wait_for_room(deadline)
+        else:
+            await room.acquire()
+        try:
+            waiter: asyncio.Future[Result] = loop.create_future()
+            self._dispatcher.submit(PendingCall(operation, deadline, waiter))
+            if not self._flush_due:
+                # Not at once: what other callers submit in this turn of the loop goes out in the same bundle.
+                self._flush_due = True
+                loop.call_soon(self._flush)
+            return await waiter
+        finally:
+            room.release()
+
+    def status(self) -> ClientStatus:
+        """What this client knows of its session and of the replicas."""
+        dispatcher = self._dispatcher
+        return ClientStatus(
+            cluster=self._cluster.cluster,
+            client=self._identity.subject.name,
+            session=dispatcher.session,
+            view=dispatcher.view,
+            primary=dispatcher.primary,
+            queued=dispatcher.queued,
+            in_flight=dispatcher.in_flight,
+            round_trip_s=dispatcher.round_trip_s,
+            replicas=tuple(
+                ReplicaStatus(entry.id, str(entry.client), link.is_up, link.trouble)
+                for entry, link in zip(self._cluster.replicas, self._links, strict=False)
+            ),
+        )
+
+    async def _wait_for_room(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._room.acquire()
+        except TimeoutError:
+            text = f"{self._settings.calls_max} calls were under way all the time; the operation was not sent"
+            raise Timeout(text, ambiguous=False) from None
+
+    # --- the dispatcher's `Links`
+
+    def send(self, replica: int, frame: bytes) -> None:
+        self._links[replica].send(frame)
+
+    def is_up(self, replica: int) -> bool:
+        return self._links[replica].is_up
+
+    def trouble(self) -> str:
+        return "; ".join(f"replica {at}: {link.trouble}" for at, link in enumerate(self._links) if link.trouble)
+
+    # --- what the links report
+
+    def on_up(self, replica: int) -> None:
+        self._dispatcher.on_link_up(replica, self._now())
+        self._arm()
+
+    def on_frames(self, replica: int, frames: list[tuple[int, bytes]]) -> None:
+        """Raises InvalidMessage."""
+        now = self._now()
+        try:
+            for frame_type, body in frames:
+                if frame_type == MessageType.REPLY:
+                    reply = self._authenticator.open_reply(replica, body)
+                    self._dispatcher.on_reply(replica, reply, now)
+                elif frame_type == MessageType.REFUSAL:
+                    self._dispatcher.on_refusal(replica, self._authenticator.open_refusal(body), now)
+        finally:
+            self._arm()
+
+    # --- the event loop
+
+    def _now(self) -> float:
+        if self._loop is None:
+            raise RuntimeError("the client is not open")
+        return self._loop.time()
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._dispatcher.flush(self._now())
+        self._arm()
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._dispatcher.on_deadline(self._now())
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake up in time for the dispatcher's next deadline; an alarm that comes too early does no harm."""
+        deadline = self._dispatcher.next_deadline
+        alarm = self._alarm
+        if alarm is not None:
+            if alarm.when() <= deadline:
+                return
+            alarm.cancel()
+            self._alarm = None
+        if deadline != float("inf") and self._loop is not None:
+            self._alarm = self._loop.call_at(deadline, self._on_alarm)
+
+    async def _run_links(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for link in self._links:
+                group.create_task(link.run())
+
+    def _on_stopped(self, running: asyncio.Task[None]) -> None:
+        """Nothing comes back any more: nobody must wait for it."""
+        self._dispatcher.close(_closed)
+        if not running.cancelled() and (failure := running.exception()) is not None and self._loop is not None:
+            self._loop.call_exception_handler({"message": "a client's links failed", "exception": failure})
+
+    def _not_opened(self) -> BftError:
+        trouble = self.trouble()
+        up = sum(link.is_up for link in self._links)
+        weak = (len(self._links) - 1) // 3 + 1
+        if up < weak:
+            return NoQuorum(f"{up} of {len(self._links)} replicas could be reached, {weak} are needed: {trouble}")
+        text = "no session was opened in time"
+        return Timeout(f"{text}: {trouble}" if trouble else text, ambiguous=False)
+
+
+def _closed(ambiguous: bool) -> ClientClosed:  # noqa: FBT001 (what `Dispatcher.close` calls)
+    text = (
+        "the client was closed before the result came; the operation may execute"
+        if ambiguous
+        else "the client is closed"
+    )
+    return ClientClosed(text, ambiguous=ambiguous)
+
+
+def _positive(timeout: float) -> float:
+    if not timeout > 0:
+        raise ValueError("timeout is a positive number of seconds")
+    return timeout

@@ -1,0 +1,58 @@
+"""How long to wait before asking again."""
+
+from collections.abc import Callable
+from random import SystemRandom
+
+Jitter = Callable[[float], float]
+
+_INITIAL_S = 1.0
+_FLOOR_S = 0.25  # below it a replica that is merely busy would be taken for a silent one
+_CEILING_S = 4.0
+
+
+def full_spread(delay: float) -> float:
+    """Spread ``delay`` over 75 % to 125 %, so that clients that failed together do not return together."""
+    return delay * SystemRandom().uniform(0.75, 1.25)
+
+
+class RoundTrip:
+    """Retransmission time-out from measured round trips.  RFC 6298"""
+
+    def __init__(self) -> None:
+        self.smoothed: float | None = None  # seconds
+        self._variation = 0.0
+
+    def observe(self, sample: float) -> None:
+        """Take the round trip of a request that was sent once only: else it is unclear what it measures (Karn)."""
+        if self.smoothed is None:
+            self.smoothed = sample
+            self._variation = sample / 2
+        else:
+            self._variation += (abs(self.smoothed - sample) - self._variation) / 4
+            self.smoothed += (sample - self.smoothed) / 8
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until a request without an answer is sent again."""
+        if self.smoothed is None:
+            return _INITIAL_S
+        return min(max(self.smoothed + 4 * self._variation, _FLOOR_S), _CEILING_S)
+
+
+class Backoff:
+    """Delays that double from ``first`` to ``ceiling``."""
+
+    def __init__(self, first: float, ceiling: float, jitter: Jitter = full_spread) -> None:
+        self._first = first
+        self._ceiling = max(first, ceiling)
+        self._jitter = jitter
+        self._next = first
+
+    def next(self) -> float:
+        """The next delay, in seconds."""
+        delay = self._next
+        self._next = min(self._ceiling, 2 * delay)
+        return self._jitter(delay)
+
+    def reset(self) -> None:
+        self._next = self._first

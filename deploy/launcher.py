@@ -20,8 +20,9 @@ PID_FILE: Final = "replica.pid"
 LOG_FILE: Final = "replica.log"
 REPLICA_MODULE: Final = "bft.node"
 # In the shell of a user BFT_CLUSTER says which cluster clients mean; a replica would take it for a setting of its own.
-_NOT_INHERITED: Final = frozenset({"BFT_CLUSTER"})
+_NOT_INHERITED: Final = "BFT_CLUSTER"
 _POLL_S: Final = 0.02
+_RECOGNISED_S: Final = 5.0
 _TAIL_BYTES: Final = 64 * 1024
 
 
@@ -57,7 +58,7 @@ def start(directory: Path, module: str = REPLICA_MODULE, arguments: Sequence[str
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-m", module, str(directory), *arguments],
-            {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+            replica_environment(),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
@@ -65,11 +66,15 @@ def start(directory: Path, module: str = REPLICA_MODULE, arguments: Sequence[str
             ],
             setsid=True,
         )
-        stat = _stat(pid)
-        process = ReplicaProcess(pid, stat.started if stat else 0)
+        process = _recognisable(pid, directory)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{process.pid} {process.started}\n".encode(), 0)
     return Launch(process, already_running=False, log_offset=offset)
+
+
+def replica_environment() -> dict[str, str]:
+    """The environment that `start` gives to a replica."""
+    return {name: value for name, value in os.environ.items() if name != _NOT_INHERITED}
 
 
 def find(directory: Path) -> ReplicaProcess | None:
@@ -137,6 +142,19 @@ def tail(log: Path, lines: int, *, since: int = 0) -> list[str]:
 
 
 # --- the operating system's view
+
+
+def _recognisable(pid: int, directory: Path) -> ReplicaProcess:
+    """The new process, once `is_replica` knows it: the system shows its command line a moment after the start."""
+    stat = _stat(pid)
+    process = ReplicaProcess(pid, stat.started if stat else 0)
+    deadline = time.monotonic() + _RECOGNISED_S
+    while not is_replica(process, directory) and time.monotonic() < deadline:
+        stat = _stat(pid)
+        if stat is None or not stat.alive:
+            break
+        time.sleep(0.001)
+    return process
 
 
 class _Stat(NamedTuple):

@@ -53,7 +53,9 @@ def bring_up(
     Raises ConfigurationError, EnvironmentFailure, ReplicaStopped or NotReady.
     """
     for replica in replicas:
-        load_replica(home.replica(replica))  # a wrong setting is told before anything is started
+        load_replica(
+            home.replica(replica), launcher.replica_environment()
+        )  # a wrong setting is told before anything is started
     launches = {}
     for replica in replicas:
         launches[replica] = launch = _start(home.replica(replica), behaviours.get(replica))

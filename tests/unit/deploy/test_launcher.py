@@ -111,6 +111,7 @@ def test_a_zombie_does_not_count_as_running(directory):
 
 def test_the_exit_code_of_a_process_that_ended_is_known(directory):
     launch = start(directory, "--fail")
+    code = None
     for _ in range(500):
         code = launcher.exit_code(launch.process)
         if code is not None:

@@ -36,6 +36,7 @@ _VIEW_CHANGE_S: Final = 30.0
 _SETTLE_S: Final = 30.0
 _RANGE: Final = 1000
 _POLL_S: Final = 0.1
+_DIGITS: Final = 32  # of a digest that people compare
 
 
 class DemoFailed(Exception):
@@ -75,7 +76,12 @@ class Cluster:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:  # we are interrupted
+                process.terminate()
+                await process.wait()
         if process.returncode not in codes:
             raise DemoFailed(f"`bft {' '.join(map(str, arguments))}` failed:\n{err.decode()}")
         return out.decode()
@@ -170,7 +176,7 @@ async def _attack(cluster: Cluster, show: Show, found: Findings) -> None:
     found.view_change_s = time.monotonic() - began
     view, primary = moved[0]["view"], moved[0]["primary"]
     show.step(f"view change: the correct replicas are in view {view}, whose primary is replica {primary}")
-    found.check("the equivocator is primary no more", primary != EQUIVOCATOR)
+    found.check("replica 0 is primary no more", primary != EQUIVOCATOR)
 
 
 async def _evidence(cluster: Cluster, show: Show, found: Findings) -> None:
@@ -178,7 +184,7 @@ async def _evidence(cluster: Cluster, show: Show, found: Findings) -> None:
     proofs = cluster.directory / "proofs"
     listed = json.loads(await cluster.bft("evidence", "list", cluster.directory, "--save", proofs, "--json"))
     accused = [proof["accused"] for proof in listed]
-    found.check("the equivocator is convicted, and nobody else", accused == [EQUIVOCATOR])
+    found.check("replica 0 is convicted, nobody else is", accused == [EQUIVOCATOR])
     if EQUIVOCATOR not in accused:
         return
     file = proofs / f"replica-{EQUIVOCATOR}.evidence"
@@ -189,8 +195,8 @@ async def _evidence(cluster: Cluster, show: Show, found: Findings) -> None:
     show.step("evidence, verified offline with the public keys alone:")
     show.line(f"replica {verified['accused']} signed two {verified['statements']}s for view {verified['view']}, "
               f"sequence number {verified['seq']}")  # fmt: skip
-    show.line(f"one says       {verified['first']}")
-    show.line(f"the other says {verified['second']}")
+    show.line(f"one says       {verified['first'][:_DIGITS]}...")
+    show.line(f"the other says {verified['second'][:_DIGITS]}...")
 
 
 async def _all_there(store: Client, load: Load) -> bool:
@@ -221,8 +227,8 @@ async def _settled(cluster: Cluster, show: Show, found: Findings) -> None:
     found.checkpoint = first["stable_checkpoint"] or 0
     found.view = first["view"]
     found.view_changes = max(r["view_changes"] or 0 for r in replicas)
-    found.check("correct replicas have equal state roots", equal and all(found.roots.values()))
-    found.check("correct replicas have an equal stable checkpoint", equal and found.checkpoint > 0)
+    found.check("state roots are equal on correct replicas", equal and all(found.roots.values()))
+    found.check("stable checkpoints are equal, too", equal and found.checkpoint > 0)
 
 
 @contextlib.contextmanager
@@ -245,10 +251,6 @@ def _workplace(show: Show, *, keep: bool) -> Iterator[Path]:
             shutil.rmtree(directory)
 
 
-def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the demo; 0 if all of it held."""
     parser = argparse.ArgumentParser(prog="python -m deploy.demo", description=__doc__.splitlines()[0])
@@ -257,7 +259,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the cluster's files and logs")
     options = parser.parse_args(arguments)
     show = Show(Console(highlight=False, width=None if sys.stdout.isatty() else 120))
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ends as Ctrl-C does
     try:
         with _workplace(show, keep=options.keep) as directory:
             found = asyncio.run(demo(Cluster(directory), show, callers=options.callers, seconds=options.seconds))
@@ -267,7 +269,7 @@ def main(arguments: Sequence[str]) -> int:
         show.failed(str(error))
         return 1
     except KeyboardInterrupt:
-        show.failed("interrupted")
+        show.failed("interrupted, nothing is left behind")
         return 130
     return 0
 

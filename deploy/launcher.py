@@ -23,6 +23,7 @@ REPLICA_MODULE: Final = "bft.node"
 _NOT_INHERITED: Final = "BFT_CLUSTER"
 _POLL_S: Final = 0.02
 _RECOGNISED_S: Final = 5.0
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL_BYTES: Final = 64 * 1024
 
 
@@ -55,20 +56,14 @@ def start(directory: Path, module: str = REPLICA_MODULE, arguments: Sequence[str
         if known is not None and is_replica(known, directory):
             return Launch(known, already_running=True, log_offset=_size(log))
         offset = _size(log)
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", module, str(directory), *arguments],
-            replica_environment(),
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-        )
-        process = _recognisable(pid, directory)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{process.pid} {process.started}\n".encode(), 0)
+        # An interrupt between the start and the entry in the pid file would leave a process that nobody knows of.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+        try:
+            process = _spawn(directory, log, module, arguments)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{process.pid} {process.started}\n".encode(), 0)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     return Launch(process, already_running=False, log_offset=offset)
 
 
@@ -142,6 +137,22 @@ def tail(log: Path, lines: int, *, since: int = 0) -> list[str]:
 
 
 # --- the operating system's view
+
+
+def _spawn(directory: Path, log: Path, module: str, arguments: Sequence[str]) -> ReplicaProcess:
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", module, str(directory), *arguments],
+        replica_environment(),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+    )
+    return _recognisable(pid, directory)
 
 
 def _recognisable(pid: int, directory: Path) -> ReplicaProcess:

@@ -98,7 +98,7 @@ class Show:
         self._console.print(facts)
 
 
-_PHASES: Final = {"before": "correct primary", "attack": "equivocation and view change", "after": "new primary"}
+_PHASES: Final = {"before": "correct primary", "attack": "equivocation", "after": "new primary"}
 
 
 def _facts(load: Load, outcome: Outcome) -> Mapping[str, str]:
@@ -106,7 +106,7 @@ def _facts(load: Load, outcome: Outcome) -> Mapping[str, str]:
     return {
         "operations": f"{load.operations:,}",
         "view changes": f"{outcome.view_changes} (now in view {outcome.view})",
-        "longest time without a completed operation": f"{load.longest_pause_s * 1000:.0f} ms",
+        "longest time without a completion": f"{load.longest_pause_s * 1000:.0f} ms",
         f"state root after sequence number {outcome.executed}": ", ".join(root[:16] or "-" for root in roots)
         + f" on replicas {', '.join(map(str, sorted(outcome.roots)))}",
         "stable checkpoint": str(outcome.checkpoint),

@@ -197,18 +197,18 @@ class Dispatcher:
 
     def on_reply(self, sender: ReplicaId, reply: Reply, now: float) -> None:
         """Count a reply that came on ``sender``'s link; whatever it answers that is not under way is dropped."""
+        answered = self._find(reply.outcome.session, reply.outcome.number)
+        accepted = None if answered is None else answered.collector.add(sender, reply)
+        if answered is not None and accepted is not None:
+            if answered is self._registration:
+                self._on_registration(accepted.outcome, now)
+            else:
+                self._on_outcome(answered, accepted, now)
         if self._views.report(sender, reply.result.message.view):
             for exchange in self._under_way():
                 self._links.send(self.primary, exchange.frame)
-        answered = self._find(reply.outcome.session, reply.outcome.number)
-        accepted = None if answered is None else answered.collector.add(sender, reply)
-        if answered is None or accepted is None:
-            return
-        if answered is self._registration:
-            self._on_registration(accepted.outcome, now)
-        else:
-            self._on_outcome(answered, accepted, now)
-        self.flush(now)
+        if accepted is not None:
+            self.flush(now)
 
     def on_refusal(self, sender: ReplicaId, refusal: Refusal, now: float) -> None:
         """A replica had no room.  One alone may lie; f+1 make the client wait longer before it asks again."""

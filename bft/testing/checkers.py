@@ -1,0 +1,335 @@
+"""What must hold after every event, fed by effects and never by looking through the replicas' state.
+
+The checker trusts nothing of `bft.core` but the message types: it counts quorums itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bft.core.effects import (
+    Accepted,
+    BecameStable,
+    CheckpointTaken,
+    Committed,
+    Diverged,
+    Effect,
+    EnteredView,
+    EvidenceFound,
+    Executed,
+    Fetched,
+    LeftView,
+    Persist,
+    Prepared,
+    Record,
+    Rejected,
+    SaveSnapshot,
+    SendReply,
+    Stable,
+    ViewChangeStarted,
+)
+from bft.core.events import Event
+from bft.core.messages import (
+    Authenticated,
+    CheckpointCertificate,
+    Commit,
+    Digest,
+    NewView,
+    Outcome,
+    PeerMessage,
+    Prepare,
+    PreparedCertificate,
+    PrePrepare,
+    Proposal,
+    ReplicaId,
+    Reply,
+    ReplyStatus,
+    Request,
+    RequestId,
+    Seq,
+    View,
+)
+from bft.testing.contradictions import Contradictions, contradict
+from bft.testing.hosts import Host
+from bft.testing.options import Options
+from bft.testing.scheduler import Scheduler
+from bft.testing.symbolic import Registry
+from bft.testing.trace import Trace, describe
+from bft.testing.violation import Violation
+
+_SIZES_EVERY = 64  # events
+
+
+class Checker:
+    """Safety: raises `Violation` at the first event after which something does not hold."""
+
+    def __init__(self, options: Options, registry: Registry, scheduler: Scheduler, trace: Trace) -> None:
+        self._options = options
+        self._scheduler = scheduler
+        self._registry = registry
+        self._trace = trace
+        n = options.n
+        f = (n - 1) // 3
+        self._quorum = (n + f + 1 + 1) // 2  # ceil((n + f + 1) / 2): any two share f + 1
+        self._byzantine = {replica for replica, _ in options.byzantine}
+        self.events = 0
+        self.view_changes = 0
+        self.rejections: Counter[str] = Counter()
+        self._executed: dict[Seq, Digest] = {}  # the one history
+        self._applied: dict[Seq, tuple[bytes, ...]] = {}  # operations that reached the service, in order
+        self._operations: dict[bytes, Seq] = {}  # where each was executed
+        self._outcomes: dict[RequestId, bytes] = {}  # leaf
+        self._prepared: dict[tuple[View, Seq], Digest] = {}
+        self._committed: dict[Seq, tuple[View, Digest]] = {}  # with the lowest view that was seen
+        self._committed_max: Seq = 0
+        self._roots: dict[Seq, Digest] = {}
+        self._position = [0] * n  # last executed of each replica
+        self._view = [0] * n
+        self._said = Contradictions(n)
+        self._effects: dict[type, Callable[[Host, Any], None]] = {
+            Persist: self._on_persist,
+            Executed: self._on_executed,
+            SaveSnapshot: self._on_save_snapshot,
+            SendReply: self._on_reply,
+            BecameStable: lambda _, effect: self._same_root(effect.seq, effect.root),
+            EvidenceFound: self._on_evidence,
+            Diverged: lambda host, effect: self._fail(f"replica {host.id} diverged at {effect.seq}"),
+            Rejected: self._on_rejected,
+            ViewChangeStarted: self._on_view_change_started,
+        }
+        self._records: dict[type, Callable[[Host, Any], None]] = {
+            Prepared: lambda _, record: self._check_prepared(record.certificate),
+            Committed: lambda _, record: self._check_committed(record.commits),
+            Fetched: lambda _, record: self._check_committed(record.certified.commits, record.certified.batch.digest),
+            CheckpointTaken: lambda _, record: self._same_root(
+                record.checkpoint.message.seq, record.checkpoint.message.root
+            ),
+            Stable: lambda _, record: self._check_stable(record.certificate),
+            EnteredView: lambda _, record: self._check_new_view(record.new_view.message),
+        }
+        registry.on_signed = self._on_signed
+
+    # --- what the hosts tell
+
+    def on_step(self, host: Host, event: Event, effects: list[Effect]) -> None:
+        self.events += 1
+        self._trace.add(self._scheduler.now_ns, host.id, event, effects)
+        core = host.core
+        if not host.correct or core is None:
+            host.state.applied.clear()
+            return
+        for effect in effects:
+            check = self._effects.get(type(effect))
+            if check is not None:
+                check(host, effect)
+        if host.state.applied:
+            self._fail(f"replica {host.id} executed operations outside any batch")
+        if core.last_executed != self._position[host.id]:
+            self._fail(f"replica {host.id} is at {core.last_executed}, its effects lead to {self._position[host.id]}")
+        if core.view < self._view[host.id]:
+            self._fail(f"replica {host.id} went back from view {self._view[host.id]} to {core.view}")
+        self._view[host.id] = core.view
+        if self.events % _SIZES_EVERY == 0:
+            self._check_sizes(host, core.sizes)
+        if self.events > self._options.events_max:
+            self._fail("more events than any run needs: something goes round in circles")
+
+    def on_durable(self, host: Host, records: list[Record]) -> None:
+        if host.correct:
+            for record in records:
+                self._said.on_durable(host.id, _own_statements(record, host.id))
+
+    def on_sent(self, host: Host, message: PeerMessage) -> None:
+        if not host.correct:
+            return
+        statement = message.header if isinstance(message, Proposal) else message
+        if (
+            isinstance(statement, Authenticated)
+            and not isinstance(statement.message, Request)
+            and statement.message.replica == host.id
+            and (wrong := self._said.on_sent(host.id, statement))
+        ):
+            self._fail(wrong)
+
+    def on_restart(self, host: Host) -> None:
+        core = host.core
+        if not host.correct or core is None:
+            host.state.applied.clear()
+            return
+        applied = host.state.applied
+        for seq in sorted({seq for seq, _, _ in applied}):
+            self._check_applied(host, seq)
+        applied.clear()
+        self._position[host.id] = core.last_executed
+        if core.view < self._said.highest_view[host.id]:
+            self._fail(f"replica {host.id} restarted in view {core.view}, below one in which it spoke")
+        self._view[host.id] = core.view
+
+    def on_accepted(self, request: Request, outcome: Outcome) -> None:
+        """A correct client believes this outcome."""
+        if outcome.status is not ReplyStatus.EXECUTED:
+            self._fail(f"a correct client's {describe(request)} ended in {outcome.status.name}")
+        if self._outcomes.get(request.id) != outcome.leaf:
+            self._fail(f"a client accepted an outcome of {describe(request)} that no correct replica produced")
+
+    # --- effects
+
+    def _on_persist(self, host: Host, effect: Persist) -> None:
+        check = self._records.get(type(effect.record))
+        if check is not None:
+            check(host, effect.record)
+
+    def _on_executed(self, host: Host, effect: Executed) -> None:
+        seq, digest = effect.seq, effect.batch.digest
+        if seq != self._position[host.id] + 1:
+            self._fail(f"replica {host.id} executed {seq} after {self._position[host.id]}")
+        self._position[host.id] = seq
+        known = self._executed.setdefault(seq, digest)
+        if known != digest:
+            self._fail(f"replica {host.id} executed {digest[:4].hex()} at {seq}, another {known[:4].hex()}")
+        if not all(self._registry.is_genuine(request) for request in effect.batch.requests):
+            self._fail(f"replica {host.id} executed a request at {seq} that its client never signed")
+        self._check_applied(host, seq)
+
+    def _check_applied(self, host: Host, seq: Seq) -> None:
+        """The operations that reached the service for `seq`: equal everywhere, and none a second time."""
+        mine = tuple(client + operation for at, client, operation in host.state.applied if at == seq)
+        host.state.applied = [entry for entry in host.state.applied if entry[0] != seq]
+        if seq not in self._applied:
+            self._applied[seq] = mine
+            for operation in mine:
+                if self._operations.setdefault(operation, seq) != seq:
+                    self._fail(f"an operation executed at {self._operations[operation]} was executed again at {seq}")
+            if len(set(mine)) != len(mine):
+                self._fail(f"an operation was executed twice at {seq}")
+        elif self._applied[seq] != mine:
+            self._fail(f"replica {host.id} executed other operations at {seq} than another")
+
+    def _on_save_snapshot(self, host: Host, effect: SaveSnapshot) -> None:
+        """Normally the checkpoint just executed; else state transfer brought the state of a certified one."""
+        self._same_root(effect.seq, effect.root)
+        if effect.seq < self._position[host.id]:
+            self._fail(f"replica {host.id} adopts a state at {effect.seq}, behind its own {self._position[host.id]}")
+        self._position[host.id] = effect.seq
+
+    def _on_reply(self, host: Host, effect: SendReply) -> None:
+        reply = effect.reply
+        if not isinstance(reply, Reply) or reply.outcome.status is not ReplyStatus.EXECUTED:
+            return
+        outcome = reply.outcome
+        request = (outcome.client, outcome.session, outcome.number)
+        if self._outcomes.setdefault(request, outcome.leaf) != outcome.leaf:
+            self._fail(f"replica {host.id} answers request {outcome.number} otherwise than before, or than another")
+
+    def _on_evidence(self, host: Host, effect: EvidenceFound) -> None:
+        evidence = effect.evidence
+        genuine = self._registry.is_genuine(evidence.first) and self._registry.is_genuine(evidence.second)
+        if not genuine or not contradict(evidence.first.message, evidence.second.message):
+            self._fail(f"replica {host.id} believes evidence that proves nothing: {describe(evidence)}")
+        if evidence.accused not in self._byzantine:
+            self._fail(f"replica {host.id} accuses the correct replica {evidence.accused}: {describe(evidence)}")
+
+    def _on_rejected(self, host: Host, effect: Rejected) -> None:
+        self.rejections[effect.reason] += 1
+
+    def _on_view_change_started(self, host: Host, effect: ViewChangeStarted) -> None:
+        self.view_changes += 1
+
+    # --- certificates
+
+    def _is_quorum(self, signers: Iterable[ReplicaId]) -> bool:
+        seen = list(signers)
+        return len(set(seen)) == len(seen) >= self._quorum
+
+    def _check_prepared(self, certificate: PreparedCertificate) -> None:
+        header = certificate.header.message
+        votes = [vote.message for vote in certificate.prepares]
+        if not self._is_quorum([header.replica, *(vote.replica for vote in votes)]) or any(
+            vote.header.message != header for vote in votes
+        ):
+            self._fail(f"no quorum prepared view {header.view} seq {header.seq}")
+        if self._prepared.setdefault((header.view, header.seq), header.digest) != header.digest:
+            self._fail(f"two digests are prepared in view {header.view} at {header.seq}")
+
+    def _check_committed(self, commits: tuple[Authenticated[Commit], ...], body: Digest | None = None) -> None:
+        votes = [commit.message for commit in commits]
+        claims = {(vote.view, vote.seq, vote.digest) for vote in votes}
+        if not self._is_quorum(vote.replica for vote in votes) or len(claims) != 1:
+            self._fail(f"no quorum committed {describe(votes[0]) if votes else 'nothing'}")
+        view, seq, digest = claims.pop()
+        known_view, known = self._committed.setdefault(seq, (view, digest))
+        if known != digest or body not in (None, digest):
+            self._fail(f"two digests are committed at {seq}: in view {known_view} and in view {view}")
+        self._committed[seq] = (min(view, known_view), digest)
+        self._committed_max = max(self._committed_max, seq)
+
+    def _check_stable(self, certificate: CheckpointCertificate) -> None:
+        votes = [checkpoint.message for checkpoint in certificate.checkpoints]
+        if not self._is_quorum(vote.replica for vote in votes) or len({(vote.seq, vote.root) for vote in votes}) != 1:
+            self._fail(f"no quorum made checkpoint {certificate.seq} stable")
+        self._same_root(certificate.seq, certificate.root)
+
+    def _same_root(self, seq: Seq, root: Digest) -> None:
+        if self._roots.setdefault(seq, root) != root:
+            self._fail(f"two roots for checkpoint {seq}")
+
+    def _check_new_view(self, new_view: NewView) -> None:
+        """Nothing committed in an earlier view is contradicted by what the new view begins with."""
+        changes = [change.message for change in new_view.view_changes]
+        if not self._is_quorum(change.replica for change in changes):
+            self._fail(f"view {new_view.view} begins without a quorum")
+        low = max(change.stable.seq for change in changes)
+        proposed = {header.message.seq: header.message.digest for header in new_view.pre_prepares}
+        for seq in range(low + 1, self._committed_max + 1):
+            view, digest = self._committed.get(seq, (new_view.view, b""))
+            if view < new_view.view and proposed.get(seq) != digest:
+                self._fail(f"view {new_view.view} begins without what committed at {seq} in view {view}")
+
+    # --- the rest
+
+    def _on_signed(self, replica: ReplicaId, statement: Authenticated[Any]) -> None:
+        message = statement.message
+        if (
+            replica not in self._byzantine
+            and isinstance(message, PrePrepare | Prepare | Commit)
+            and message.view < self._said.left_view[replica]
+        ):
+            self._fail(f"replica {replica} speaks in a view that it has left: {describe(message)}")
+
+    def _check_sizes(self, host: Host, sizes: dict[str, int]) -> None:
+        parameters = self._options.parameters
+        bounds = {
+            "slots": parameters.window,
+            "held": parameters.n * (parameters.held_messages_max + parameters.held_proposals_max),
+            "pending": parameters.pending_requests_max + parameters.window * parameters.batch_requests_max,
+            "sessions": parameters.sessions_max,
+        }
+        for name, bound in bounds.items():
+            if sizes[name] > bound:
+                self._fail(f"replica {host.id} holds {sizes[name]} {name}, more than {bound}")
+
+    def _fail(self, what: str) -> None:
+        raise Violation(what, event=self.events, now_ns=self._scheduler.now_ns)
+
+
+def _own_statements(record: Record, replica: ReplicaId) -> list[Authenticated[Any]]:
+    """What a record makes it safe to say."""
+    match record:
+        case Accepted():
+            said: list[Authenticated[Any]] = [record.proposal.header]
+            if record.prepare is not None:
+                said.append(record.prepare)
+        case Prepared():
+            said = [record.commit]
+        case CheckpointTaken():
+            said = [record.checkpoint]
+        case LeftView():
+            said = [record.view_change]
+        case EnteredView():
+            said = [record.new_view, *record.new_view.message.pre_prepares]
+        case _:
+            said = []
+    return [statement for statement in said if statement.message.replica == replica]
+

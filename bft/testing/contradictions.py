@@ -1,0 +1,81 @@
+"""What each replica said, so that it can be held to it: durable before sent, and never contradicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bft.core.messages import (
+    Authenticated,
+    Checkpoint,
+    Commit,
+    NewView,
+    Prepare,
+    PrePrepare,
+    ReplicaId,
+    SignedMessage,
+    ViewChange,
+)
+
+
+def position(message: SignedMessage) -> tuple[Any, ...] | None:
+    """Where a correct replica says one thing at most; None for what it may say as it likes."""
+    match message:
+        case PrePrepare() | Prepare() | Commit():
+            return type(message).__name__, message.replica, message.view, message.seq
+        case Checkpoint():
+            return "Checkpoint", message.replica, message.seq
+        case ViewChange() | NewView():
+            return type(message).__name__, message.replica, message.view
+        case _:
+            return None
+
+
+def claim(message: SignedMessage) -> Any:
+    """What it says there."""
+    match message:
+        case PrePrepare() | Prepare() | Commit():
+            return message.digest
+        case Checkpoint():
+            return message.root
+        case _:
+            return message
+
+
+def contradict(first: SignedMessage, second: SignedMessage) -> bool:
+    """Whether no correct replica signs both."""
+    return position(first) is not None and position(first) == position(second) and claim(first) != claim(second)
+
+
+class Contradictions:
+    """Statements of all replicas that are supposed to be correct."""
+
+    def __init__(self, n: int) -> None:
+        self.left_view = [0] * n  # the highest view of a VIEW-CHANGE that each sent
+        self.highest_view = [0] * n  # in which it said anything
+        self._durable: set[int] = set()  # identities; the registry keeps the statements alive
+        self._sent: set[int] = set()
+        self._claims: dict[tuple[Any, ...], Any] = {}
+
+    def on_durable(self, replica: ReplicaId, statements: Iterable[Authenticated[Any]]) -> None:
+        self._durable.update(id(statement) for statement in statements)
+
+    def on_sent(self, replica: ReplicaId, statement: Authenticated[Any]) -> str | None:
+        """What is wrong with a replica's own statement that leaves it; None if nothing is."""
+        if id(statement) in self._sent:
+            return None
+        message = statement.message
+        name = type(message).__name__
+        if id(statement) not in self._durable:
+            return f"replica {replica} sent a {name} that its disk does not hold"
+        self._sent.add(id(statement))
+        where = position(message)
+        if where is not None:
+            said = claim(message)
+            if self._claims.setdefault(where, said) != said:
+                return f"replica {replica} contradicts itself: two {name}s for {where[2:]}"
+        view = getattr(message, "view", 0)
+        self.highest_view[replica] = max(self.highest_view[replica], view)
+        if isinstance(message, ViewChange):
+            self.left_view[replica] = max(self.left_view[replica], view)
+        return None

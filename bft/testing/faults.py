@@ -1,0 +1,133 @@
+"""The faults of a run: drawn from its seed when it starts, ended by `heal`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bft.testing.hosts import Host
+from bft.testing.network import Address, Network
+from bft.testing.options import Options
+from bft.testing.scheduler import MS, SECOND, Scheduler
+
+Note = Callable[[str], None]
+
+
+class Faults:
+    """Schedules partitions, crashes, pauses and clock steps inside the fault phase."""
+
+    def __init__(
+        self, options: Options, scheduler: Scheduler, network: Network, hosts: Sequence[Host], note: Note
+    ) -> None:
+        self._options = options
+        self._scheduler = scheduler
+        self._random = scheduler.random
+        self._network = network
+        self._hosts = hosts
+        self._note = note
+        self._healed = False
+
+    def schedule(self) -> None:
+        options = self._options
+        kinds = (
+            (options.partitions, self._partition),
+            (options.asymmetric_cuts, self._cut_one_way),
+            (options.crashes, self._crash),
+            (options.pauses, self._pause),
+            (options.clock_steps, self._step_clock),
+        )
+        for count, strike in kinds:
+            for _ in range(count):
+                self._scheduler.at(self._some_time(), strike)
+        for replica in options.crash_stop:
+            self._scheduler.at(self._some_time(), self._stop_for_good, self._hosts[replica])
+
+    def heal(self) -> None:
+        """From now on: a network that delivers, and every replica that did not stop for good is up."""
+        self._healed = True
+        self._network.heal()
+        self._note("heal")
+        for host in self._hosts:
+            host.resume()
+            host.restart()
+
+    def _some_time(self) -> int:
+        return self._random.randrange(self._options.fault_phase_ns)
+
+    def _while_faulty(self, delay_ns: int, call: Callable[..., None], *args: object) -> None:
+        def unless_healed() -> None:
+            if not self._healed:
+                call(*args)
+
+        self._scheduler.after(delay_ns, unless_healed)
+
+    def _victim(self) -> Host:
+        """Any replica, half of the time the primary of some view in use."""
+        if self._random.random() < 0.5:
+            return self._random.choice(self._hosts)
+        views = [host.core.view for host in self._hosts if host.core is not None]
+        return self._hosts[max(views) % len(self._hosts)] if views else self._hosts[0]
+
+    def _partition(self) -> None:
+        if self._healed:
+            return
+        n = len(self._hosts)
+        one = {self._victim().id, *self._random.sample(range(n), self._random.randrange(n // 2 + 1))}
+        links: list[tuple[Address, Address]] = []
+        for a in one:
+            for b in set(range(n)) - one:
+                links += [(a, b), (b, a)]
+        self._cut(sorted(links), f"partition {sorted(one)} from the rest")
+
+    def _cut_one_way(self) -> None:
+        if self._healed:
+            return
+        victim = self._victim().id
+        others = [replica for replica in range(len(self._hosts)) if replica != victim]
+        reached = self._random.sample(others, self._random.randint(1, len(others)))
+        if self._random.random() < 0.5:
+            self._cut([(victim, other) for other in sorted(reached)], f"nothing from {victim} reaches {sorted(reached)}")
+        else:
+            self._cut([(other, victim) for other in sorted(reached)], f"nothing of {sorted(reached)} reaches {victim}")
+
+    def _cut(self, links: list[tuple[Address, Address]], what: str) -> None:
+        self._note(what)
+        self._network.cut(links)
+        self._while_faulty(self._random.randrange(100 * MS, 4 * SECOND), self._mend, links)
+
+    def _mend(self, links: list[tuple[Address, Address]]) -> None:
+        self._note(f"mend {len(links)} links")
+        self._network.mend(links)
+
+    def _crash(self) -> None:
+        host = self._victim()
+        if self._healed or not host.up:
+            return
+        self._note(f"crash {host.id}")
+        host.crash()
+        self._while_faulty(self._random.randrange(1 * MS, 3 * SECOND), self._restart, host)
+
+    def _restart(self, host: Host) -> None:
+        self._note(f"restart {host.id}")
+        host.restart()
+
+    def _stop_for_good(self, host: Host) -> None:
+        self._note(f"{host.id} stops for good")
+        host.stop()
+
+    def _pause(self) -> None:
+        host = self._victim()
+        if self._healed or not host.up:
+            return
+        self._note(f"pause {host.id}")
+        host.pause()
+        self._while_faulty(self._random.randrange(50 * MS, 5 * SECOND), self._resume, host)
+
+    def _resume(self, host: Host) -> None:
+        self._note(f"resume {host.id}")
+        host.resume()
+
+    def _step_clock(self) -> None:
+        host = self._victim()
+        step = self._random.randrange(-3 * SECOND, 3 * SECOND)
+        self._note(f"clock of {host.id} steps by {step}")
+        host.clock.wall_offset_ns += step

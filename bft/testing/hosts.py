@@ -1,0 +1,331 @@
+"""A replica's process in the simulated world: clocks, disk, core, and the rules of the asyncio shell."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from bft.core.effects import (
+    Broadcast,
+    Effect,
+    Persist,
+    Record,
+    SaveSnapshot,
+    Send,
+    SendReply,
+    TruncateLog,
+)
+from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, Tick
+from bft.core.invariants import InvariantViolated
+from bft.core.messages import Authenticated, PeerMessage, Refusal, ReplicaId, Reply, Request, Seq
+from bft.core.parameters import Parameters
+from bft.core.replica import Replica
+from bft.statemachine.kv import KeyValue
+from bft.statemachine.replicated import ReplicatedState
+from bft.statemachine.trie import MerkleTrie
+from bft.testing.byzantine import Behaviour, BehaviourContext
+from bft.testing.disk import Disk
+from bft.testing.scheduler import SECOND, Scheduler
+from bft.testing.symbolic import Registry, SymbolicAdmission, SymbolicSigner
+
+_WALL_EPOCH_NS = 1_800_000_000 * SECOND
+_PPM = 1_000_000
+_INBOX_MAX = 20_000  # of a paused process; more is dropped, as full socket buffers would
+
+
+class ObservedState(ReplicatedState):
+    """The replicated state; remembers what was executed until the checker took it."""
+
+    def __init__(self) -> None:
+        super().__init__(KeyValue())
+        self.applied: list[tuple[Seq, bytes, bytes]] = []  # (seq, client, operation)
+
+    def apply(self, operation: bytes, *, client: bytes, client_name: str, seq: int, time_ns: int) -> bytes:
+        self.applied.append((seq, client, operation))
+        return super().apply(operation, client=client, client_name=client_name, seq=seq, time_ns=time_ns)
+
+
+class Observer(Protocol):
+    """Who is told of everything that a replica does."""
+
+    def on_step(self, host: Host, event: Event, effects: list[Effect]) -> None: ...
+
+    def on_durable(self, host: Host, records: list[Record]) -> None: ...
+
+    def on_sent(self, host: Host, message: PeerMessage) -> None: ...
+
+    def on_restart(self, host: Host) -> None: ...
+
+
+class Carrier(Protocol):
+    """Who carries what a replica sends."""
+
+    def to_replica(self, source: ReplicaId, target: ReplicaId, message: PeerMessage) -> None: ...
+
+    def to_client(self, source: ReplicaId, client: bytes, reply: Reply | Refusal) -> None: ...
+
+
+class Clock:
+    """A replica's two clocks, as functions of virtual time: offset and drift, in integers."""
+
+    def __init__(self, chance: random.Random, *, wall_offset_ns: int, drift_ppm: int) -> None:
+        self._offset_ns = chance.randrange(SECOND)  # the monotonic clock starts anywhere
+        self._drift_ppm = drift_ppm
+        self.wall_offset_ns = wall_offset_ns
+
+    def read(self, now_ns: int) -> Instant:
+        elapsed = now_ns + now_ns * self._drift_ppm // _PPM
+        return Instant(elapsed + self._offset_ns, _WALL_EPOCH_NS + elapsed + self.wall_offset_ns)
+
+    def when(self, monotonic_ns: int) -> int:
+        """The first virtual instant at which the monotonic clock shows at least this."""
+        at_ns = (monotonic_ns - self._offset_ns) * _PPM // (_PPM + self._drift_ppm)
+        while self.read(at_ns).monotonic_ns < monotonic_ns:
+            at_ns += 1
+        return at_ns
+
+
+_Release = tuple[int, list[Effect]]  # leaves when that many log entries are durable
+
+
+class Host:
+    """Runs one core: steps it, writes its log, and lets sends leave after the entries before them are durable."""
+
+    def __init__(
+        self,
+        replica: ReplicaId,
+        *,
+        parameters: Parameters,
+        scheduler: Scheduler,
+        registry: Registry,
+        carrier: Carrier,
+        observer: Observer,
+        clock: Callable[[], Clock],
+        sync_ns: int,
+        behaviour: Behaviour | None,
+    ) -> None:
+        self.id = replica
+        self.behaviour = behaviour
+        self.disk = Disk()
+        self.incarnation = 0
+        self.paused = False
+        self.stopped = False  # for good
+        self._parameters = parameters
+        self._scheduler = scheduler
+        self._carrier = carrier
+        self._observer = observer
+        self._registry = registry
+        self._signer = SymbolicSigner(registry, replica)
+        self._new_clock = clock
+        self._sync_ns = sync_ns
+        self._behaviour_random = random.Random(f"behaviour {scheduler.random.random()}")
+        self._inbox: deque[Event] = deque()
+        self.core: Replica | None = None
+        self._boot()
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def up(self) -> bool:
+        return self.core is not None
+
+    @property
+    def correct(self) -> bool:
+        return self.behaviour is None
+
+    def _boot(self) -> Replica:
+        self.clock = self._new_clock()
+        self.state = ObservedState()
+        self._releases: deque[_Release] = deque()
+        self._syncing = False
+        self._alarm_ns: int | None = None
+        self._inbox.clear()
+        self.paused = False
+        self.core = Replica(
+            id=self.id,
+            parameters=self._parameters,
+            signer=self._signer,
+            admission=SymbolicAdmission(),
+            application=self.state,
+        )
+        return self.core
+
+    def start(self) -> None:
+        self._step(Start())
+
+    def crash(self) -> None:
+        """The process and what was not synced are gone."""
+        if self.core is None:
+            return
+        self.incarnation += 1
+        self.core = None
+        self._observer.on_durable(self, self.disk.crash(self._scheduler.random))
+
+    def restart(self) -> None:
+        """A new process recovers from the disk."""
+        if self.core is not None or self.stopped:
+            return
+        core = self._boot()
+        records, certificate, trie = self.disk.recover()
+        if trie is not None:
+            self.state.restore(certificate.seq, trie.items())
+        if self._survives(lambda: core.recover(records, certificate)):
+            self._observer.on_restart(self)
+            self.start()
+
+    def stop(self) -> None:
+        """Crash, and never come back."""
+        self.crash()
+        self.stopped = True
+
+    def _survives(self, call: Callable[[], None]) -> bool:
+        """Make the call.  What others make of its lies may break a Byzantine replica's own core: then it stops."""
+        try:
+            call()
+        except InvariantViolated:
+            if self.behaviour is None:
+                raise
+            self.stop()
+        return not self.stopped
+
+    def pause(self) -> None:
+        self.paused = self.up
+
+    def resume(self) -> None:
+        self.paused = False
+        while self._inbox and not self.paused and self.up:
+            self._step(self._inbox.popleft())
+        self._handle(Tick())  # the alarm may have been dropped from a full inbox
+
+    # --- input ----------------------------------------------------------------------------------------------------
+
+    def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
+        if self._registry.accepts(message):
+            self._handle(Received(sender, message))
+
+    def receive_request(self, request: Authenticated[Request]) -> None:
+        if self._registry.is_genuine(request):
+            self._handle(ClientRequest(request))
+
+    def _handle(self, event: Event) -> None:
+        if self.core is None:
+            return
+        if not self.paused:
+            self._step(event)
+        elif len(self._inbox) < _INBOX_MAX:
+            self._inbox.append(event)
+
+    def _of_incarnation(self, incarnation: int, event: Event) -> None:
+        if incarnation == self.incarnation:
+            self._handle(event)
+
+    # --- the shell ------------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        core = self.core
+        if core is None:
+            return
+        now = self.clock.read(self._scheduler.now_ns)
+        effects: list[Effect] = []
+        if not self._survives(lambda: effects.extend(core.step(event, now))):
+            return
+        if self.behaviour is not None:
+            effects = self.behaviour.transform(effects, self._context(now.monotonic_ns))
+        self._observer.on_step(self, event, effects)
+        self._carry_out(effects)
+        self._arm(core.next_deadline_ns)
+
+    def _context(self, now_ns: int) -> BehaviourContext:
+        return BehaviourContext(
+            id=self.id, n=self._parameters.n, signer=self._signer, random=self._behaviour_random, now_ns=now_ns
+        )
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        held: list[Effect] = []
+        for effect in effects:
+            match effect:
+                case Persist():
+                    self.disk.append(effect.record)
+                case SaveSnapshot():
+                    self._save_snapshot(effect.seq)
+                case Send() | Broadcast() | SendReply() | TruncateLog():
+                    held.append(effect)
+                case _:
+                    pass  # an observation
+        if held:
+            self._releases.append((self.disk.appended, held))
+        self._release()
+        if self.disk.synced < self.disk.appended and not self._syncing:
+            self._start_sync()
+
+    def _save_snapshot(self, seq: Seq) -> None:
+        trie = self.state.trie_at(seq)
+        if trie is None:
+            return  # the same step went on to a later checkpoint and released this one
+        delay = int(self._scheduler.random.random() * 10 * self._sync_ns)
+        self._scheduler.after(delay, self._snapshot_saved, self.incarnation, seq, trie)
+
+    def _snapshot_saved(self, incarnation: int, seq: Seq, trie: MerkleTrie) -> None:
+        if incarnation == self.incarnation:
+            self.disk.save_snapshot(seq, trie)
+            self._handle(SnapshotSaved(seq))
+
+    def _start_sync(self) -> None:
+        self._syncing = True
+        delay = int(self._sync_ns * (0.5 + self._scheduler.random.expovariate(2.0)))
+        self._scheduler.after(delay, self._synced, self.incarnation, self.disk.appended)
+
+    def _synced(self, incarnation: int, upto: int) -> None:
+        if incarnation != self.incarnation:
+            return
+        self._observer.on_durable(self, self.disk.sync(upto))
+        self._syncing = False
+        self._release()
+        if self.disk.synced < self.disk.appended:
+            self._start_sync()
+
+    def _release(self) -> None:
+        while self._releases and self._releases[0][0] <= self.disk.synced:
+            for effect in self._releases.popleft()[1]:
+                self._send(effect)
+
+    def _send(self, effect: Effect) -> None:
+        match effect:
+            case Broadcast():
+                self._observer.on_sent(self, effect.message)
+                for target in range(self._parameters.n):
+                    if target != self.id:
+                        self._carrier.to_replica(self.id, target, effect.message)
+            case Send():
+                self._observer.on_sent(self, effect.message)
+                self._carrier.to_replica(self.id, effect.to, effect.message)
+            case SendReply():
+                self._carrier.to_client(self.id, effect.client, effect.reply)
+            case TruncateLog():
+                self.disk.truncate(effect.seq)
+            case _:
+                pass
+
+    def _arm(self, deadline_ns: int | None) -> None:
+        if self.behaviour is not None and self.behaviour.wake_ns is not None:
+            wake_ns = self.behaviour.wake_ns
+            deadline_ns = wake_ns if deadline_ns is None else min(wake_ns, deadline_ns)
+        if deadline_ns is None:
+            return
+        at_ns = max(self.clock.when(deadline_ns), self._scheduler.now_ns + 1)
+        if self._alarm_ns is None or at_ns < self._alarm_ns:
+            self._alarm_ns = at_ns
+            self._scheduler.at(at_ns, self._alarm, self.incarnation, at_ns)
+
+    def _alarm(self, incarnation: int, at_ns: int) -> None:
+        if incarnation != self.incarnation or at_ns != self._alarm_ns or self.core is None:
+            return
+        self._alarm_ns = None
+        deadline_ns = self.core.next_deadline_ns
+        due = deadline_ns is not None and deadline_ns <= self.clock.read(self._scheduler.now_ns).monotonic_ns
+        if due or (self.behaviour is not None and self.behaviour.wake_ns is not None):
+            self._handle(Tick())
+        else:
+            self._arm(deadline_ns)

@@ -1,0 +1,66 @@
+"""Links between everybody: seeded delay, loss, duplication, reordering, and directed cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bft.testing.options import HEALED_DELAY_NS, Options
+from bft.testing.scheduler import Scheduler
+
+Address = int  # replicas are 0..n-1, clients come after them
+Call = Callable[..., None]
+
+
+class Network:
+    """Delivers by calling; a link is first in, first out, as TCP is, unless reordering is on."""
+
+    def __init__(self, scheduler: Scheduler, options: Options) -> None:
+        self._scheduler = scheduler
+        self._random = scheduler.random
+        self._loss = options.loss
+        self._duplicate = options.duplicate
+        self._reorder = options.reorder
+        self._delay_ns = options.delay_ns
+        self._healed_delay_ns = min(options.delay_ns, HEALED_DELAY_NS)
+        self._cut: dict[tuple[Address, Address], int] = {}  # directed link -> how many partitions cut it
+        self._last_arrival: dict[tuple[Address, Address], int] = {}
+        self.sent = 0
+        self.lost = 0
+
+    def transmit(self, source: Address, target: Address, deliver: Call, *args: Any) -> None:
+        """Call `deliver(*args)` when the message arrives: once, later, twice or never."""
+        self.sent += 1
+        link = (source, target)
+        chance = self._random.random
+        if link in self._cut or (self._loss and chance() < self._loss):
+            self.lost += 1
+            return
+        copies = 2 if self._duplicate and chance() < self._duplicate else 1
+        for _ in range(copies):
+            arrival = self._scheduler.now_ns + self._latency()
+            if self._reorder and chance() < self._reorder:
+                arrival += int(chance() * 10 * self._delay_ns)
+            else:
+                arrival = max(arrival, self._last_arrival.get(link, 0))
+                self._last_arrival[link] = arrival
+            self._scheduler.at(arrival, deliver, *args)
+
+    def _latency(self) -> int:
+        return int(self._delay_ns * (0.25 + 0.5 * self._random.random() + 0.25 * self._random.expovariate(1.0)))
+
+    def cut(self, links: Iterable[tuple[Address, Address]]) -> None:
+        for link in links:
+            self._cut[link] = self._cut.get(link, 0) + 1
+
+    def mend(self, links: Iterable[tuple[Address, Address]]) -> None:
+        for link in links:
+            count = self._cut.pop(link, 0)
+            if count > 1:
+                self._cut[link] = count - 1
+
+    def heal(self) -> None:
+        """From now on every message arrives, within a bound."""
+        self._loss = self._duplicate = self._reorder = 0.0
+        self._cut.clear()
+        self._delay_ns = self._healed_delay_ns

@@ -1,0 +1,150 @@
+"""Everything that decides a simulated run; printed in full for each seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from bft.core.parameters import Parameters
+from bft.testing.byzantine import SWARM
+from bft.testing.scheduler import MS, SECOND
+
+
+class Family(StrEnum):
+    """Kinds of faults that a seed switches on and off (swarm testing)."""
+
+    LOSS = "loss"
+    DELAY = "delay"
+    REORDER = "reorder"
+    DUPLICATE = "duplicate"
+    PARTITION = "partition"
+    ASYMMETRIC = "asymmetric"
+    CRASH = "crash"
+    PAUSE = "pause"
+    CLOCK = "clock"
+    CRASH_STOP = "crash-stop"
+    BYZANTINE = "byzantine"
+
+
+ALL_FAMILIES = tuple(Family)
+HEALED_DELAY_NS = 1 * MS  # the mean, when delay is no fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One run; equal options give an equal run, event for event.  Times in nanoseconds of virtual time."""
+
+    seed: int
+    n: int = 4
+    families: tuple[Family, ...] = ()  # what was drawn; the fields below say what came of it
+
+    clients: int = 3
+    requests: int = 12  # of each client
+    operations: int = 2  # in one request, at most
+    in_flight: int = 4  # requests of one client
+    think_ns: int = 300 * MS  # mean pause of a client before its next request
+
+    checkpoint_interval: int = 4
+    window: int = 16
+    pipeline_depth: int = 4
+    batch_requests_max: int = 8
+    request_timeout_ns: int = 800 * MS
+    view_change_timeout_ns: int = 800 * MS
+
+    fault_phase_ns: int = 6 * SECOND
+    liveness_bound_ns: int = 240 * SECOND  # from healing to the last result
+    events_max: int = 3_000_000
+    delay_ns: int = HEALED_DELAY_NS  # mean, one way
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    sync_ns: int = 500_000  # mean of one fsync
+    partitions: int = 0
+    asymmetric_cuts: int = 0
+    crashes: int = 0  # each followed by a restart
+    pauses: int = 0
+    clock_offset_ns: int = 0  # wall clocks differ by up to twice this
+    clock_drift_ppm: int = 0
+    clock_steps: int = 0
+    crash_stop: tuple[int, ...] = ()  # replicas that stop for good, at some time of the fault phase
+    byzantine: tuple[tuple[int, str], ...] = ()  # (replica, behaviour), active to the end
+
+    def __post_init__(self) -> None:
+        faulty = {replica for replica, _ in self.byzantine} | set(self.crash_stop)
+        if len(faulty) > (self.n - 1) // 3:
+            raise ValueError(f"{len(faulty)} faulty replicas of {self.n}: no promise holds")
+
+    @classmethod
+    def draw(cls, seed: int, n: int, families: Sequence[Family] = ALL_FAMILIES) -> Options:
+        """Options of a seed: each family is on in about half of the seeds."""
+        chance = random.Random(f"options {seed} {n}")  # hashed with SHA-512: the same in every process
+        on = {family for family in Family if chance.random() < 0.5} & set(families)
+        f = (n - 1) // 3
+        byzantine = chance.sample(range(n), chance.randint(1, f)) if f and Family.BYZANTINE in on else []
+        # the first primary is the most interesting one to corrupt
+        if byzantine and 0 not in byzantine and chance.random() < 0.5:
+            byzantine[0] = 0
+        others = [replica for replica in range(n) if replica not in byzantine]
+        spare = f - len(byzantine)
+        stopped = chance.sample(others, chance.randint(1, spare)) if spare and Family.CRASH_STOP in on else []
+        interval = chance.choice((2, 4, 8))
+        timeout = chance.randint(400, 1200) * MS
+        return cls(
+            seed=seed,
+            n=n,
+            families=tuple(family for family in Family if family in on),
+            clients=chance.randint(1, 4),
+            requests=chance.randint(6, 20),
+            operations=chance.randint(1, 3),
+            in_flight=chance.randint(1, 6),
+            think_ns=chance.randint(20, 500) * MS,
+            checkpoint_interval=interval,
+            window=interval * chance.choice((2, 3, 4)),
+            pipeline_depth=chance.randint(1, 2 * interval),
+            batch_requests_max=chance.choice((1, 2, 8)),
+            request_timeout_ns=timeout,
+            view_change_timeout_ns=timeout,
+            delay_ns=chance.randint(5, 120) * MS if Family.DELAY in on else HEALED_DELAY_NS,
+            loss=chance.choice((0.02, 0.1, 0.25)) if Family.LOSS in on else 0.0,
+            duplicate=chance.choice((0.02, 0.2)) if Family.DUPLICATE in on else 0.0,
+            reorder=chance.choice((0.05, 0.3)) if Family.REORDER in on else 0.0,
+            sync_ns=chance.choice((100_000, 500_000, 20 * MS)),
+            partitions=chance.randint(1, 4) if Family.PARTITION in on else 0,
+            asymmetric_cuts=chance.randint(1, 4) if Family.ASYMMETRIC in on else 0,
+            crashes=chance.randint(1, 2 * n) if Family.CRASH in on else 0,
+            pauses=chance.randint(1, 4) if Family.PAUSE in on else 0,
+            clock_offset_ns=chance.randint(0, 5 * SECOND) if Family.CLOCK in on else 0,
+            clock_drift_ppm=chance.randint(0, 500) if Family.CLOCK in on else 0,
+            clock_steps=chance.randint(0, 3) if Family.CLOCK in on else 0,
+            crash_stop=tuple(sorted(stopped)),
+            byzantine=tuple((replica, chance.choice(SWARM)) for replica in sorted(byzantine)),
+        )
+
+    @property
+    def parameters(self) -> Parameters:
+        """The replicas' parameters: small windows and short time-outs, so that every edge is met often."""
+        return Parameters(
+            n=self.n,
+            checkpoint_interval=self.checkpoint_interval,
+            window=self.window,
+            pipeline_depth=min(self.pipeline_depth, self.window),
+            batch_requests_max=self.batch_requests_max,
+            request_timeout_ns=self.request_timeout_ns,
+            view_change_timeout_ns=self.view_change_timeout_ns,
+            timeout_doublings_max=4,
+            archive_batches_max=3 * self.window,
+            transfer_nodes_max=16,
+            transfer_timeout_ns=300 * MS,
+            held_messages_max=128,
+        )
+
+    def describe(self) -> str:
+        """All of it on one line, as it would be written."""
+        return "Options(" + ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) + ")"
+
+    @property
+    def replay(self) -> str:
+        """The command that runs this seed again (for drawn options)."""
+        return f"bft sim --seed {self.seed} -n {self.n}"

@@ -27,6 +27,7 @@ _BY_LABEL: Final = {
     "rejections": ("reason", "Messages that the protocol rejected"),
     "invalid_frames": ("type", "Frames that were malformed or forged"),
     "received_frames": ("type", "Frames received"),
+    "closed_links": ("port", "Links closed for what came on them"),
 }
 
 

@@ -19,6 +19,7 @@ from crypto.certificates import Role
 INBOUND_ITEMS_MAX: Final = 4096
 INBOUND_BYTES_MAX: Final = 16 << 20
 OUTBOUND_BYTES_MAX: Final = 32 << 20
+_REPLACED: Final = "the peer connected again"
 
 
 def check_replica(link: Link, cluster: ClusterConfig, own: int) -> int:
@@ -93,6 +94,7 @@ class PeerNetwork:
                 self.dialers[replica.id] = self._dialer(replica.id, replica.peer, client_context, settings)
         self.unsent: Counter[int] = Counter()  # frames for peers that were not connected
         self._dropped_before: Counter[int] = Counter()  # on links that are gone
+        self.closed_for_cause = 0  # links that sent what no peer of this version sends
 
     # --- sending
 
@@ -152,7 +154,7 @@ class PeerNetwork:
         previous = self._inbound.get(peer)
         self._inbound[peer] = link
         if previous is not None:
-            previous.close("the peer connected again")
+            previous.close(_REPLACED)
         if self.dialers[peer].link is None:
             self.dialers[peer].hurry()
 
@@ -164,6 +166,7 @@ class PeerNetwork:
         if self._inbound.get(peer) is link:
             del self._inbound[peer]
         if reason:
+            self.closed_for_cause += reason != _REPLACED
             self._notices.warn(f"inbound {peer}", "link closed", peer=peer, reason=reason)
 
     def _dialer(self, peer: int, address: Address, context: ssl.SSLContext, settings: LinkSettings) -> Dialer:

@@ -40,6 +40,7 @@ def status_of(node: Node) -> dict[str, Any]:
             "peer": dict(node.peers.listener.refused),
             "client": dict(node.clients.listener.refused),
         },
+        "closed_links": {"peer": node.peers.closed_for_cause, "client": node.clients.closed_for_cause},
         "evidence": [
             {"accused": evidence.accused, "frame": encode_body(evidence)[1].hex()} for evidence in core.evidence
         ],

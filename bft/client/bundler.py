@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from bft.client.result import Result
@@ -48,6 +48,12 @@ class Bundler:
     def add(self, call: PendingCall) -> None:
         self._queue.append(call)
         self.earliest_deadline = min(self.earliest_deadline, call.deadline)
+
+    def put_back(self, calls: Iterable[PendingCall]) -> None:
+        """Return calls, in their order, to the front: they were taken, but did not execute."""
+        for call in reversed(list(calls)):
+            self._queue.appendleft(call)
+            self.earliest_deadline = min(self.earliest_deadline, call.deadline)
 
     def take(self) -> list[PendingCall]:
         """The next bundle: as many calls as fit, without those that nobody awaits any more; empty if there are none.

@@ -1,10 +1,10 @@
 """The client: callers on one side, TLS links to the replicas on the other, the `Dispatcher` between them."""
 
 import asyncio
-import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from bft.auth import Authenticator, KeySigner
 from bft.client.bundler import OPERATION_OVERHEAD_BYTES, REQUEST_OVERHEAD_BYTES, PendingCall
@@ -19,8 +19,6 @@ from bft.codec import Limits, MessageType
 from bft.config import ClusterConfig, load_cluster
 from bft.errors import BftError, NoQuorum, Timeout
 from bft.net.link import LinkSettings
-
-NONCE_BITS: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Client(KeyValueClient):
             certificate=identity.certificate,
             signer=KeySigner(identity.key, cluster.domain),
             links=self,
-            nonce=lambda: secrets.randbits(NONCE_BITS),
+            nonce=time.time_ns,
         )
         self._links: tuple[ReplicaLink, ...] = ()
         self._room = asyncio.Semaphore(self._settings.calls_max)
@@ -235,6 +233,10 @@ class Client(KeyValueClient):
 
     def on_up(self, replica: int) -> None:
         self._dispatcher.on_link_up(replica, self._now())
+        self._arm()
+
+    def on_down(self, replica: int) -> None:
+        self._dispatcher.on_link_down(replica, self._now())
         self._arm()
 
     def on_frames(self, replica: int, frames: list[tuple[int, bytes]]) -> None:

@@ -49,7 +49,7 @@ class ReplyCollector:
             and outcome.number == request.number
             and outcome.session == request.session
             and outcome.client == request.client
-            and (outcome.status is not ReplyStatus.EXECUTED or len(outcome.results) == len(request.operations))
+            and (outcome.status is not ReplyStatus.EXECUTED or 0 < len(outcome.results) <= len(request.operations))
         )
 
 

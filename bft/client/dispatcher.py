@@ -67,7 +67,7 @@ class Dispatcher:
         certificate: bytes,
         signer: Signer,
         links: Links,
-        nonce: Callable[[], int],
+        nonce: Callable[[], int],  # the wall clock in ns
         jitter: Jitter = full_spread,
     ) -> None:
         self._quorums = Quorums.of(parameters.n)
@@ -195,6 +195,13 @@ class Dispatcher:
                 self._links.send(replica, exchange.frame)
         self.flush(now)
 
+    def on_link_down(self, replica: ReplicaId, now: float) -> None:
+        """Without the primary, ask the others at once: their patience with it begins when they hear of a request."""
+        if replica == self.primary:
+            for exchange in self._under_way():
+                if exchange.attempts == 1:  # once: a primary whose link flaps must not make us flood the others
+                    self._send_again(exchange, now)
+
     def on_reply(self, sender: ReplicaId, reply: Reply, now: float) -> None:
         """Count a reply that came on ``sender``'s link; whatever it answers that is not under way is dropped."""
         answered = self._find(reply.outcome.session, reply.outcome.number)
@@ -283,10 +290,15 @@ class Dispatcher:
         elif outcome.status is ReplyStatus.EXECUTED:
             self._finish(exchange, now)
             _answer(exchange.calls, outcome)
+            # The rest was not executed, and never will be under this number: its results would have grown too large.
+            self._bundler.put_back(exchange.calls[len(outcome.results) :])
         elif outcome.status is ReplyStatus.RESULT_DISCARDED:
             self._finish(exchange, now)
             for call in exchange.calls:
                 _fail(call.waiter, ResultLost("the operation executed, but its result is no longer held"))
+        elif outcome.status is ReplyStatus.PUT_OFF and outcome.seq > exchange.put_off_at:
+            exchange.put_off_at = outcome.seq
+            self._links.send(self.primary, exchange.frame)
         # OUTSIDE_WINDOW does not happen to a number within acked + window; should it, the request is sent again.
 
     def _finish(self, exchange: Exchange, now: float) -> None:
@@ -352,7 +364,7 @@ def _fail(waiter: Waiter, error: BftError) -> None:
 
 def _answer(calls: list[PendingCall], outcome: Outcome) -> None:
     seq = outcome.seq
-    for call, encoded in zip(calls, outcome.results, strict=True):
+    for call, encoded in zip(calls, outcome.results, strict=False):
         waiter = call.waiter
         if waiter.done():
             continue

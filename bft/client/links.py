@@ -22,6 +22,8 @@ class LinkOwner(Protocol):
 
     def on_up(self, replica: int) -> None: ...
 
+    def on_down(self, replica: int) -> None: ...
+
     def on_frames(self, replica: int, frames: list[tuple[int, bytes]]) -> None:
         """Raises InvalidMessage for what no correct replica sends: the link is then closed."""
         ...
@@ -79,7 +81,6 @@ class ReplicaLink:
         try:
             await asyncio.shield(link.lost)
         finally:
-            self._open = None
             link.close()
             await asyncio.wait((link.lost,), timeout=SHUTDOWN_TIMEOUT_S)
             transport.abort()
@@ -108,4 +109,7 @@ class ReplicaLink:
             link.close(str(error))
 
     def closed(self, link: Link, reason: str) -> None:
-        self._open = None
+        if self._open is link:
+            self._open = None
+            self.trouble = reason or "the replica closed the connection"
+            self._owner.on_down(self._entry.id)

@@ -65,7 +65,7 @@ def test_a_replica_does_not_vote_in_the_name_of_another():
         replace(TRUE, number=2),
         replace(TRUE, session=8),
         replace(TRUE, client=b"x" * 32),
-        replace(TRUE, results=()),
+        replace(TRUE, results=()),  # of an executed request there is at least one
         replace(TRUE, results=(*TRUE.results, b"\0")),
     ],
 )

@@ -151,6 +151,38 @@ def test_a_result_that_the_replicas_discarded_is_reported_as_lost():
     assert isinstance(waiter.error, ResultLost)
 
 
+def test_operations_that_the_replicas_left_out_are_submitted_again():
+    world = World.registered()
+    first, second, third = world.submit(b"a", b"b", b"c")
+    (request,) = world.take()
+    world.answer(request, results=(encode_ok(b"large"),), replicas=(0, 1))
+    assert first.answer.value == b"large"
+    (rest,) = world.take()
+    assert (rest.message.number, rest.message.operations) == (2, (b"b", b"c"))
+    world.answer(rest, replicas=(0, 1))
+    assert (second.answer.value, third.answer.value) == (b"result of b", b"result of c")
+
+
+def test_operations_that_were_left_out_did_not_execute_if_they_then_time_out():
+    world = World.registered()
+    _, left_out = world.submit(b"a", b"b", timeout=5)
+    (request,) = world.take()
+    world.links.down = {0, 1, 2, 3}
+    world.answer(request, results=(encode_ok(b"large"),), replicas=(0, 1))
+    world.pass_time(5)
+    assert not left_out.ambiguous
+
+
+def test_a_request_that_was_put_off_is_sent_again_at_once_and_once():
+    world = World.registered()
+    (waiter,) = world.submit(b"a")
+    (request,) = world.take()
+    world.answer(request, status=ReplyStatus.PUT_OFF, replicas=(0, 1, 2, 3), seq=5)
+    assert world.receivers() == [0]
+    world.answer(request, replicas=(0, 1), seq=6)
+    assert waiter.answer.seq == 6
+
+
 def test_replies_to_nothing_under_way_are_dropped():
     world = World.registered()
     world.answer(signed_request(b"never sent", number=1), replicas=range(4))
@@ -228,6 +260,25 @@ def test_a_replica_that_comes_back_is_sent_what_is_overdue():
     world.links.down = {3}
     world.dispatcher.on_link_up(0, world.now)
     assert world.receivers() == [0]
+
+
+def test_when_the_link_to_the_primary_breaks_the_others_are_asked_at_once_and_once():
+    world = World.registered()
+    world.submit(b"a", timeout=100)
+    world.receivers()
+    world.links.down = {0}
+    world.dispatcher.on_link_down(0, world.now)
+    world.dispatcher.on_link_down(0, world.now)
+    assert world.receivers() == [1, 2, 3]
+
+
+def test_a_broken_link_to_a_backup_changes_nothing():
+    world = World.registered()
+    world.submit(b"a", timeout=100)
+    world.receivers()
+    world.links.down = {2}
+    world.dispatcher.on_link_down(2, world.now)
+    assert world.receivers() == []
 
 
 # --- time-outs

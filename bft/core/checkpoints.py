@@ -27,7 +27,8 @@ class Checkpoints:
         self._context = context
         self._votes: dict[ReplicaId, dict[Seq, Authenticated[Checkpoint]]] = {}  # see _slots_max
         self._roots: dict[Seq, Digest] = {}  # our own state's, at and above the stable checkpoint
-        self._saved: Seq = 0
+        self._saved: set[Seq] = set()  # snapshots that are durable, above `_truncated`
+        self._certified: set[Seq] = set()  # checkpoints whose certificate went to the log, above `_truncated`
         self._truncated: Seq = 0
         self.stable: CheckpointCertificate = GENESIS  # the highest proven
 
@@ -84,6 +85,7 @@ class Checkpoints:
         if certificate.seq <= self.stable.seq:
             return False
         self.stable = certificate
+        self._certified.add(certificate.seq)
         for votes in self._votes.values():
             for seq in [seq for seq in votes if seq <= certificate.seq]:
                 del votes[seq]
@@ -106,14 +108,20 @@ class Checkpoints:
 
     def saved(self, seq: Seq) -> None:
         """The snapshot of checkpoint ``seq`` is durable."""
-        self._saved = max(self._saved, seq)
+        self._saved.add(seq)
 
     def truncatable(self) -> Seq | None:
-        """Newly covered by certificate *and* durable snapshot: only then may the log on disk be truncated."""
-        if self._truncated < self.stable.seq <= self._saved:
-            self._truncated = self.stable.seq
-            return self._truncated
-        return None
+        """A checkpoint newly covered by certificate *and* durable snapshot: only then may the log on disk be truncated.
+
+        Both of the same checkpoint: recovery accepts no snapshot without its own certificate.
+        """
+        covered = max(self._saved & self._certified, default=0)
+        if covered <= self._truncated:
+            return None
+        self._truncated = covered
+        self._saved = {seq for seq in self._saved if seq > covered}
+        self._certified = {seq for seq in self._certified if seq > covered}
+        return covered
 
     def _keep(self, vote: Authenticated[Checkpoint]) -> None:
         votes = self._votes.setdefault(vote.message.replica, {})

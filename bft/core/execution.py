@@ -63,10 +63,15 @@ class Execution:
         self._archive_batch(certified)
         outcomes: list[Outcome] = []
         operations = 0
+        room = self._context.parameters.batch_result_bytes_max
         for index, request in enumerate(batch.requests):
+            if room <= 0:
+                outcomes.append(self._outcome(request, ReplyStatus.PUT_OFF, ()))
+                continue
             outcome, fresh = self._execute_request(request, position=seq_position(seq, index))
             outcomes.append(outcome)
             operations += fresh
+            room -= sum(len(result) for result in outcome.results)
         return ExecutedBatch(tuple(outcomes), operations)
 
     def checkpoint(self) -> Digest:
@@ -155,17 +160,21 @@ class Execution:
         session = self.sessions.find(message)
         if disposition is not Disposition.FRESH or session is None:
             return self._answer_again(request, disposition), 0
-        results = tuple(
-            self._application.apply(
+        results: list[bytes] = []
+        room = self._context.parameters.result_bytes_max
+        for operation in message.operations:
+            if room <= 0:  # a small request must not make everybody hold results without limit
+                break
+            result = self._application.apply(
                 operation,
                 client=message.client,
                 client_name=session.name,
                 seq=self.last_executed,
                 time_ns=self.time_ns,
             )
-            for operation in message.operations
-        )
-        outcome = self._outcome(request, ReplyStatus.EXECUTED, results)
+            room -= len(result)
+            results.append(result)
+        outcome = self._outcome(request, ReplyStatus.EXECUTED, tuple(results))
         self.sessions.record(session, message.number, outcome, acked=message.acked, position=position)
         return outcome, len(results)
 
@@ -179,7 +188,9 @@ class Execution:
         name = self._admission.client_name(certificate, client=message.client, time_ns=self.time_ns)
         if name is None:
             return self._outcome(request, ReplyStatus.REFUSED, (b"certificate not acceptable",)), 0
-        session = self.sessions.open(message, name=name, position=position)
+        session = self.sessions.open(message, name=name, position=position, time_ns=self.time_ns)
+        if session is None:
+            return self._outcome(request, ReplyStatus.REFUSED, (b"too old to take another session's place",)), 0
         outcome = self._outcome(request, ReplyStatus.EXECUTED, (session.id.to_bytes(8, "big"),))
         self.sessions.record(session, 0, outcome, acked=0, position=position)
         return outcome, 1

@@ -36,11 +36,16 @@ class Slot:
     certified: CertifiedBatch | None = None  # committed-local
     prepared: PreparedCertificate | None = None  # of the highest view in which we prepared
     prepared_batch: Batch | None = None  # its body
-    earlier_batch: Batch | None = None  # body accepted in the view before; may be re-proposed
+    earlier: dict[Digest, Batch] = field(default_factory=dict)  # bodies accepted in earlier views; see `leave_view`
 
     def leave_view(self) -> None:
-        """Forget the view's votes; keep what a later view may need."""
-        self.earlier_batch = self.batch or self.earlier_batch
+        """Forget the view's votes; keep every body that was accepted here.
+
+        Whoever collected the PREPAREs of that view may show a certificate in any later one, so the body is owed until
+        the slot is below a stable checkpoint.  One more a view in which this slot was proposed, at most.
+        """
+        if self.batch is not None:
+            self.earlier[self.batch.digest] = self.batch
         self.header = self.batch = None
         self.prepares = {}
         self.commits = {}
@@ -49,10 +54,10 @@ class Slot:
         """The batch with this digest, if this slot ever held it."""
         if digest == NULL_DIGEST:
             return NULL_BATCH
-        for batch in (self.batch, self.prepared_batch, self.earlier_batch):
+        for batch in (self.batch, self.prepared_batch):
             if batch is not None and batch.digest == digest:
                 return batch
-        return None
+        return self.earlier.get(digest)
 
     def matching_prepares(self, digest: Digest) -> list[Authenticated[Prepare]]:
         return [p for _, p in sorted(self.prepares.items()) if p.message.digest == digest]

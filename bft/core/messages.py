@@ -45,7 +45,8 @@ class RequestKind(IntEnum):
     """What the replicas do with a request's operations."""
 
     APPLICATION = 0  # each operation goes to the service's ``apply``
-    REGISTER = 1  # opens a session: operations = (X.509 certificate in DER,); session = 0, number = a fresh nonce
+    REGISTER = 1  # opens a session: operations = (X.509 certificate in DER,); session = 0, number = a fresh nonce,
+    # by convention the client's clock in ns: when the table is full only a recent one evicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +322,8 @@ class ReplyStatus(IntEnum):
     UNKNOWN_SESSION = 1  # never registered, or evicted: register again
     OUTSIDE_WINDOW = 2  # number too far ahead of the session's contiguous prefix
     RESULT_DISCARDED = 3  # executed before, its cached result is gone
-    REFUSED = 4  # a registration whose certificate is not acceptable; results = (reason,)
+    REFUSED = 4  # a registration that is not acceptable; results = (reason,)
+    PUT_OFF = 5  # not executed, the batch's results had grown too large: send it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,7 @@ class Outcome:
     request_digest: Digest
     seq: Seq  # where it executed
     status: ReplyStatus
-    results: tuple[bytes, ...]  # one an operation, encoded by the service's framework
+    results: tuple[bytes, ...]  # one an operation; fewer: result_bytes_max was reached, the rest was not executed
 
     @property
     def leaf(self) -> bytes:

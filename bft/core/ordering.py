@@ -190,7 +190,7 @@ class Ordering:
                 slot.header, slot.batch = header, record.proposal.batch
                 self.next_seq = max(self.next_seq, seq + 1)
             else:
-                slot.earlier_batch = record.proposal.batch
+                slot.earlier[header.message.digest] = record.proposal.batch
             if current and record.prepare is not None:
                 slot.prepares[self._context.id] = record.prepare
             return

@@ -24,11 +24,17 @@ class Parameters:
     pending_requests_max: int = 16_384  # heard of and not executed
     pending_bytes_max: int = 64 << 20
     pending_per_origin_max: int = 4_096  # from one client's link, or relayed by one replica
+    result_bytes_max: int = (
+        1 << 20
+    )  # once the results of one request exceed it, its further operations are not executed
+    batch_result_bytes_max: int = 16 << 20  # once those of a batch exceed it, its further requests are put off
 
     session_window: int = 128  # numbers of one session in flight
     sessions_max: int = 4_096
     sessions_per_client_max: int = 64
-    session_reply_bytes_max: int = 1 << 20  # cached results of one session
+    session_reply_bytes_max: int = 4 << 20  # cached results of one session
+    reply_bytes_max: int = 256 << 20  # cached results of all sessions
+    registration_age_max_ns: int = 600 * SECOND  # of a registration that evicts a session, by its client's clock
 
     request_timeout_ns: int = 2 * SECOND  # from hearing of a request to its execution
     view_change_timeout_ns: int = 2 * SECOND  # from a quorum of VIEW-CHANGEs to the NEW-VIEW

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from bft.core.effects import Rejection
 from bft.core.messages import Authenticated, ClientKey, ReplicaId, Request, RequestId
@@ -31,7 +33,8 @@ class PendingRequests:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._by_id: dict[RequestId, PendingRequest] = {}  # insertion order is order of hearing
+        self._by_id: OrderedDict[RequestId, PendingRequest] = OrderedDict()  # in order of hearing
+        self._head_since_ns = 0  # when the present oldest became the oldest, monotonic
         self._unproposed: dict[RequestId, None] = {}
         self._bytes = 0
         self._of_origin: dict[Origin, int] = {}
@@ -83,11 +86,14 @@ class PendingRequests:
             del self._unproposed[request.message.id]
         return tuple(taken)
 
-    def remove(self, request_id: RequestId) -> None:
+    def remove(self, request_id: RequestId, *, now_ns: int) -> None:
         """Its id is executed (or can never be)."""
+        was_head = self._by_id and next(iter(self._by_id)) == request_id
         gone = self._by_id.pop(request_id, None)
         if gone is None:
             return
+        if was_head:
+            self._head_since_ns = now_ns
         self._unproposed.pop(request_id, None)
         self._bytes -= len(gone.request.payload)
         left = self._of_origin[gone.origin] - 1
@@ -101,18 +107,22 @@ class PendingRequests:
         for entry in self._by_id.values():
             entry.proposed = False
             entry.heard_ns = now_ns
+        self._head_since_ns = now_ns
         self._unproposed = dict.fromkeys(self._by_id)
 
     @property
-    def oldest_ns(self) -> int | None:
-        """When the oldest pending request was heard of, monotonic; entries are in that order."""
-        for entry in self._by_id.values():
-            return entry.heard_ns
-        return None
+    def head_since_ns(self) -> int | None:
+        """Since when the present oldest request has been the oldest, monotonic; None: nothing is pending.
 
-    def unproposed(self, limit: int) -> list[Authenticated[Request]]:
-        """The oldest that no accepted proposal contains."""
-        return [self._by_id[request_id].request for request_id, _ in zip(self._unproposed, range(limit), strict=False)]
+        OSDI'99 §4.4: the timer restarts when another request becomes the one waited for.  So a backlog deposes no
+        primary that works it off, and a request that a primary leaves out is found: it becomes the oldest, and stays.
+        """
+        return self._head_since_ns if self._by_id else None
+
+    def unproposed(self, limit: int, *, heard_before_ns: int) -> list[Authenticated[Request]]:
+        """The oldest that no accepted proposal contains, of those heard of until then."""
+        oldest = [self._by_id[request_id] for request_id in islice(self._unproposed, limit)]
+        return [entry.request for entry in oldest if entry.heard_ns <= heard_before_ns]
 
     @property
     def has_unproposed(self) -> bool:
@@ -123,6 +133,8 @@ class PendingRequests:
         return [entry.request for entry in self._by_id.values()]
 
     def _insert(self, request: Authenticated[Request], *, origin: Origin, now_ns: int, proposed: bool) -> None:
+        if not self._by_id:
+            self._head_since_ns = now_ns
         self._by_id[request.message.id] = PendingRequest(request, now_ns, origin, proposed)
         if not proposed:
             self._unproposed[request.message.id] = None

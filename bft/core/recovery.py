@@ -26,8 +26,8 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
     checkpoints: Checkpoints,
     view_changes: ViewChanges,
     guilty: EvidenceBook,
-) -> None:
-    """Fold the records, in the order they were written, onto the snapshot.
+) -> list[tuple[Seq, Digest]]:
+    """Fold the records, in the order they were written, onto the snapshot; the checkpoints passed, with their roots.
 
     Batches execute again as far as they are contiguous; what is missing is caught up from peers like any gap.
     """
@@ -67,9 +67,12 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
                 guilty.add(evidence)
     own = {vote.message.seq: vote.message.root for vote in own_checkpoints}
     checkpoints.restore(stable, own_checkpoints)
+    passed: list[tuple[Seq, Digest]] = []
     while (following := committed.get(execution.last_executed + 1)) is not None:
         execution.execute(following)
         seq = execution.last_executed
         if seq % context.parameters.checkpoint_interval == 0:
             root = execution.checkpoint()
             invariant(own.get(seq, root) == root, f"replay of the log gives another state at checkpoint {seq}")
+            passed.append((seq, root))
+    return passed

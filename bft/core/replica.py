@@ -100,6 +100,7 @@ class Replica:
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
         self._executed_at_last_status: Seq = -1
+        self._passed_in_recovery: list[tuple[Seq, Digest]] = []
         self._diverged = False
         self._handlers: dict[type, Callable[..., None]] = {
             Request: self._on_request,
@@ -202,6 +203,7 @@ class Replica:
         out = Outbox()
         if self._diverged:
             return out.effects
+        self._notice_pause(now)
         match event:
             case Received(sender, message):
                 self._on_message(sender, message, now, out)
@@ -224,7 +226,7 @@ class Replica:
         """
         self._execution.adopt(snapshot.seq)
         self._ordering.advance(snapshot.seq)
-        recovery.replay(
+        self._passed_in_recovery = recovery.replay(
             records,
             context=self._context,
             snapshot=snapshot,
@@ -239,6 +241,10 @@ class Replica:
         for slot in self._ordering.unfinished(last_executed=self.last_executed):  # after recovery
             if slot.batch is not None:
                 self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
+        for seq, root in self._passed_in_recovery:  # the vote may have been lost with the log's torn tail
+            self._checkpoints.take(seq, root, out)
+            self._check_stable(seq, now, out)
+        self._stop_if_diverged(out)
         self._on_status_timeout(now, out)
 
     def _settle(self, now: Instant, out: Outbox) -> None:
@@ -253,18 +259,26 @@ class Replica:
             pass
         self._arm_timers(now)
 
+    def _notice_pause(self, now: Instant) -> None:
+        """If our timers are long overdue it was we who did not listen (SIGSTOP, suspend): nobody else is late."""
+        due_ns = self._deadlines.earliest_ns
+        if due_ns is not None and now.monotonic_ns - due_ns > 2 * self._context.parameters.status_interval_ns:
+            self._patient_from_ns = now.monotonic_ns
+            self._view_changes.postpone(now.monotonic_ns - due_ns)
+            self._arm_timers(now)
+
     def _arm_timers(self, now: Instant) -> None:
         deadlines, parameters = self._deadlines, self._context.parameters
         deadlines.set(Timer.NEW_VIEW, self._view_changes.deadline_ns)
         deadlines.set(Timer.TRANSFER, self._catch_up.deadline_ns)
-        oldest_ns = self._pending.oldest_ns
+        waiting_ns = self._pending.head_since_ns
         # Suspended during a view change; the primary does not suspect itself.
-        if oldest_ns is None or not self.active or self._ordering.is_primary:
+        if waiting_ns is None or not self.active or self._ordering.is_primary:
             deadlines.set(Timer.REQUEST, None)
         else:
             timeout_ns = self._view_changes.timeout_ns(parameters.request_timeout_ns)
-            deadlines.set(Timer.REQUEST, max(oldest_ns, self._patient_from_ns) + timeout_ns)
-        if oldest_ns is not None or not self.active or self._catch_up.transferring:
+            deadlines.set(Timer.REQUEST, max(waiting_ns, self._patient_from_ns) + timeout_ns)
+        if waiting_ns is not None or not self.active or self._catch_up.transferring:
             self._status_due_ns = min(self._status_due_ns, now.monotonic_ns + parameters.status_interval_ns)
         deadlines.set(Timer.STATUS, self._status_due_ns)
 
@@ -357,7 +371,7 @@ class Replica:
         executed = self._execution.execute(certified)
         seq = certified.seq
         for request in certified.batch.requests:
-            self._pending.remove(request.message.id)
+            self._pending.remove(request.message.id, now_ns=now.monotonic_ns)
         for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
             out.reply(reply.outcome.client, reply)
         out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))
@@ -472,9 +486,10 @@ class Replica:
     def _enter_view(self, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
         """Begin the view of a valid NEW-VIEW: its headers first, then everybody's early messages."""
         message = new_view.message
+        # First on disk too: on replay it moves the window to where this view's headers are.
+        self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
         self._view_changes.enter(new_view, out)
         self._ordering.leave_view()
-        self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
         executed: dict[Digest, Batch] = {}
         for header in message.pre_prepares:
             if (certified := self._execution.archived(header.message.seq)) is not None:
@@ -487,6 +502,7 @@ class Replica:
             if slot.batch is not None:
                 self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
         self._retransmission.fetch_bodies(out)
+        self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns)
         self._release_held(now, out)
         if self.primary in self._guilty and self.active and self.view == message.view:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
@@ -537,37 +553,43 @@ class Replica:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, out)
         if self._deadlines.due(Timer.TRANSFER, now.monotonic_ns):
             self._catch_up.on_timeout(out, now_ns=now.monotonic_ns, newest=self.stable)
-            self._finish_transfer(out)
+            self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
+            self._finish_transfer(now, out)
         if self._deadlines.due(Timer.STATUS, now.monotonic_ns):
             self._on_status_timeout(now, out)
 
     def _on_request_timeout(self, now: Instant, out: Outbox) -> None:
-        """Suspect the primary, unless it is we who are behind."""
+        """Suspect the primary, unless it is we who are behind, or nothing is owed after all."""
+        self._forget_settled(now)
+        waiting_ns = self._pending.head_since_ns
+        timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
         if self._catch_up.far_behind(self.last_executed):
             self._patient_from_ns = now.monotonic_ns
-        else:
+        elif waiting_ns is not None and max(waiting_ns, self._patient_from_ns) + timeout_ns <= now.monotonic_ns:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.REQUEST_TIMEOUT, out)
 
     def _on_status_timeout(self, now: Instant, out: Outbox) -> None:
         """Say where we stand; when nothing moved since the last time, repeat ourselves and ask for what we lack."""
+        parameters = self._context.parameters
         executed = self.last_executed
         behind = self._catch_up.behind(executed) or self.stable.seq > executed
         out.broadcast(self._retransmission.status())
+        self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns - parameters.status_interval_ns)
         if executed == self._executed_at_last_status:
             self._retransmission.say_again(out)
             if behind and not self._catch_up.transferring:
                 self._catch_up_now(now, out)
         self._executed_at_last_status = executed
         busy = behind or self._pending or self._held or self._retransmission.has_unfinished()
-        parameters = self._context.parameters
         interval_ns = parameters.status_interval_ns if busy else parameters.idle_status_interval_ns
         self._status_due_ns = now.monotonic_ns + interval_ns
 
     def _catch_up_now(self, now: Instant, out: Outbox) -> None:
         """Certified batches if a peer has them, else the state at the stable checkpoint."""
-        if not self._catch_up.ask_batches(self.last_executed, out) and self.stable.seq > self.last_executed:
+        asked = self._catch_up.ask_batches(self.last_executed, out, state_at=self.stable.seq)
+        if not asked and self.stable.seq > self.last_executed:
             self._catch_up.begin(self.stable, out, now_ns=now.monotonic_ns)
-            self._finish_transfer(out)
+            self._finish_transfer(now, out)
 
     def _on_fetch_batches(self, sender: ReplicaId, message: FetchBatches, now: Instant, out: Outbox) -> None:
         found = self._execution.archive_after(message.after, self._context.parameters.transfer_bytes_max)
@@ -585,7 +607,7 @@ class Replica:
             out.persist(effects.Fetched(certified))
             self._execute(certified, now, out)
         if self._catch_up.behind(self.last_executed):
-            self._catch_up.ask_batches(self.last_executed, out)
+            self._catch_up.ask_batches(self.last_executed, out, state_at=self.stable.seq)
         return None
 
     def _on_fetch_state(self, sender: ReplicaId, message: FetchState, now: Instant, out: Outbox) -> None:
@@ -594,15 +616,23 @@ class Replica:
     def _on_state_chunk(self, sender: ReplicaId, message: StateChunk, now: Instant, out: Outbox) -> None:
         reason = self._catch_up.on_state_chunk(sender, message, out, now_ns=now.monotonic_ns)
         self._report(reason, sender, message, out)
-        self._finish_transfer(out)
+        self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
+        self._finish_transfer(now, out)
 
-    def _finish_transfer(self, out: Outbox) -> None:
+    def _finish_transfer(self, now: Instant, out: Outbox) -> None:
         """Adopt the state that state transfer completed."""
         target = self._catch_up.finished()
         if target is None:
             return
         self._execution.adopt(target.seq)
         self._checkpoints.take(target.seq, target.root, out)
+        self._forget_settled(now)
+
+    def _forget_settled(self, now: Instant) -> None:
+        """Requests that are no longer owed though no batch we executed held them.
+
+        State transfer passed over them, the client gave them up by its ``acked``, or registered twice with one nonce.
+        """
         for request in self._pending.requests():
             if self._execution.already_executed(request.message):
-                self._pending.remove(request.message.id)
+                self._pending.remove(request.message.id, now_ns=now.monotonic_ns)

@@ -85,10 +85,14 @@ class Retransmission:
             out.broadcast(vote)
         if self._view_changes.own is not None:
             out.broadcast(self._view_changes.own)
-        elif not self._ordering.is_primary:
-            for request in self._pending.unproposed(_RELAYED_REQUESTS):
-                out.send(self._context.quorums.primary(self._current.view), request)
         self.fetch_bodies(out)
+
+    def relay_requests(self, out: Outbox, *, heard_before_ns: int) -> None:
+        """As backup, show the primary what it should have proposed by now: it may have missed or refused it."""
+        if self._ordering.is_primary or not self._current.active:
+            return
+        for request in self._pending.unproposed(_RELAYED_REQUESTS, heard_before_ns=heard_before_ns):
+            out.send(self._context.quorums.primary(self._current.view), request)
 
     def fetch_bodies(self, out: Outbox) -> None:
         """Ask for batches that the view re-proposes and we do not hold."""

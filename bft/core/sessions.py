@@ -66,8 +66,13 @@ class Session:
         """Cache a result; the lowest numbers give way when the session's results grow too large."""
         self.outcomes[number] = outcome
         self.outcome_bytes += _size(outcome)
-        while self.outcome_bytes > bytes_max and len(self.outcomes) > 1:
+        while self.outcome_bytes > bytes_max:
             self._forget(min(self.outcomes))
+
+    def forget_all(self) -> None:
+        """Drop every cached result."""
+        self.outcomes.clear()
+        self.outcome_bytes = 0
 
     def _forget(self, number: int) -> None:
         self.outcome_bytes -= _size(self.outcomes.pop(number))
@@ -85,6 +90,7 @@ class Sessions:
         self._by_id: OrderedDict[SessionId, Session] = OrderedDict()  # in order of last_used
         self._of_client: dict[ClientKey, list[SessionId]] = {}
         self._dirty: dict[SessionId, None] = {}  # changed or evicted since the last flush
+        self.outcome_bytes = 0  # cached results of all sessions
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -112,12 +118,21 @@ class Sessions:
             return Disposition.OUTSIDE_WINDOW
         return Disposition.FRESH
 
-    def open(self, request: Request, *, name: str, position: int) -> Session:
-        """A session for a REGISTER at this place of the total order; evicts in agreed order to make room."""
-        own = self._of_client.setdefault(request.client, [])
+    def open(self, request: Request, *, name: str, position: int, time_ns: int) -> Session | None:
+        """A session for a REGISTER at this place of the total order; evicts in agreed order to make room.
+
+        None when it may not: registrations are replayed by whoever saw them.  A client's own sessions give way to newer
+        registrations only, anybody's to recent ones only (the nonce is the client's clock, ``time_ns`` the agreed one).
+        """
+        own = self._of_client.get(request.client, [])
         if len(own) >= self._parameters.sessions_per_client_max:
-            self._evict(min(own, key=lambda session_id: self._by_id[session_id].last_used))
-        if len(self._by_id) >= self._parameters.sessions_max:
+            oldest = min(own, key=lambda session_id: self._by_id[session_id].nonce)
+            if request.number < self._by_id[oldest].nonce:
+                return None
+            self._evict(oldest)
+        elif len(self._by_id) >= self._parameters.sessions_max:
+            if abs(request.number - time_ns) > self._parameters.registration_age_max_ns:
+                return None
             self._evict(next(iter(self._by_id)))
         session = Session(id=position, client=request.client, name=name, nonce=request.number, last_used=position)
         self._insert(session)
@@ -126,12 +141,16 @@ class Sessions:
 
     def record(self, session: Session, number: int, outcome: Outcome, *, acked: int, position: int) -> None:
         """Request ``number`` was executed at this place of the total order; 0 stands for the registration itself."""
+        before = session.outcome_bytes
         if number:
             session.mark(number, acked)
         session.keep(number, outcome, self._parameters.session_reply_bytes_max)
         session.last_used = position
         self._by_id.move_to_end(session.id)
         self._dirty[session.id] = None
+        self.outcome_bytes += session.outcome_bytes - before
+        if self.outcome_bytes > self._parameters.reply_bytes_max:
+            self._forget_outcomes()
 
     def flush(self, application: Application) -> None:
         """Write what changed into the replicated state."""
@@ -145,16 +164,29 @@ class Sessions:
         self._by_id.clear()
         self._of_client.clear()
         self._dirty.clear()
+        self.outcome_bytes = 0
         sessions = [_decode(value) for _, value in application.range_system(_PREFIX)]
         for session in sorted(sessions, key=lambda s: s.last_used):
             self._insert(session)
 
+    def _forget_outcomes(self) -> None:
+        """All results together grew too large: those of the least recently used sessions go."""
+        for session in self._by_id.values():
+            if self.outcome_bytes <= self._parameters.reply_bytes_max:
+                return
+            if session.outcomes:
+                self.outcome_bytes -= session.outcome_bytes
+                session.forget_all()
+                self._dirty[session.id] = None
+
     def _insert(self, session: Session) -> None:
         self._by_id[session.id] = session
+        self.outcome_bytes += session.outcome_bytes
         self._of_client.setdefault(session.client, []).append(session.id)
 
     def _evict(self, session_id: SessionId) -> None:
         session = self._by_id.pop(session_id)
+        self.outcome_bytes -= session.outcome_bytes
         own = self._of_client[session.client]
         own.remove(session_id)
         if not own:

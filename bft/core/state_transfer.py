@@ -36,10 +36,18 @@ class CatchUp:
         self._fruitless = 0  # questions for batches in a row that brought nothing
         self._turn = 0  # rotates among the peers
         self._target: CheckpointCertificate | None = None  # state transfer is under way to it
+        self._began_ns = 0  # to this target, monotonic
         self._outstanding: dict[ReplicaId, tuple[bytes, ...]] = {}  # paths asked of each
+        self._asked_ns: dict[ReplicaId, int] = {}  # when, monotonic; same keys
         self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
-        self._slow: set[ReplicaId] = set()  # let the time pass; asked again when all the others did too
-        self.deadline_ns: int | None = None
+        self._slow: set[ReplicaId] = set()  # let the time pass; asked again when too few others are left
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When the first question, each has its own time, was to be answered; monotonic."""
+        if self._target is None:
+            return None
+        return min(self._asked_ns.values(), default=self._began_ns) + self._context.parameters.transfer_timeout_ns
 
     @property
     def transferring(self) -> bool:
@@ -61,17 +69,19 @@ class CatchUp:
 
     # --- certified batches
 
-    def ask_batches(self, last_executed: Seq, out: Outbox) -> bool:
+    def ask_batches(self, last_executed: Seq, out: Outbox, *, state_at: Seq) -> bool:
         """Ask one peer that claims to hold the next batch, another one each time.
 
-        False if none claims so, or if every other replica was asked in vain: a liar must not keep us from the state.
+        False if none claims so, or if every other replica was asked in vain.  While there is a state to transfer
+        instead (at ``state_at``, our stable checkpoint), f+1 must claim so: no liar keeps us from it by dripping.
         """
         able = [
             peer
             for peer, status in sorted(self.peers.items())
             if status.last_executed > last_executed and status.oldest_batch <= last_executed + 1
         ]
-        if not able or self._fruitless >= self._context.quorums.n - 1:
+        needed = self._context.quorums.weak if state_at > last_executed else 1
+        if len(able) < needed or self._fruitless >= self._context.quorums.n - 1:
             self._fruitless = 0
             return False
         self._turn += 1
@@ -101,17 +111,21 @@ class CatchUp:
     def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         """Collect the state behind a stable checkpoint; what an earlier target brought is kept."""
         self._target = target
+        self._began_ns = now_ns
+        self._useless = set()
+        self._slow = set()
+        self._outstanding = {}
+        self._asked_ns = {}
         self._application.begin_sync(target.seq, target.root)
         self._ask_nodes(out, now_ns)
 
     def on_state_chunk(self, sender: ReplicaId, chunk: StateChunk, out: Outbox, *, now_ns: int) -> Rejection | None:
         """Nodes from one source; a source with a wrong or no answer is not asked again for this target."""
         target = self._target
-        asked = self._outstanding.pop(sender, None)
-        if target is None or asked is None or chunk.seq != target.seq:
-            if asked is not None:
-                self._outstanding[sender] = asked
+        if target is None or sender not in self._outstanding or chunk.seq != target.seq:
             return Rejection.NOT_WANTED
+        asked = self._outstanding.pop(sender)
+        del self._asked_ns[sender]
         open_paths = dict.fromkeys(asked)
         rejection = None
         for path, encoding in chunk.nodes:
@@ -138,28 +152,35 @@ class CatchUp:
         self._stop()
         return target
 
+    def retarget(self, newest: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
+        """When a source is gone and a newer checkpoint is known, go for that.
+
+        Correct peers that moved on answer empty, and a liar that drips must not hold us at the old target for ever.
+        """
+        if self._target is not None and self._useless and newest.seq > self._target.seq:
+            self.begin(newest, out, now_ns=now_ns)
+
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
-        """Those asked did not answer: ask others; when nobody is left, go for the newest checkpoint."""
+        """Some did not answer in time: ask others; when nobody is left, begin again at the newest checkpoint."""
         if self._target is None:
             return
-        for peer, paths in self._outstanding.items():
+        timeout_ns = self._context.parameters.transfer_timeout_ns
+        for peer in [peer for peer, asked_ns in self._asked_ns.items() if asked_ns + timeout_ns <= now_ns]:
             self._slow.add(peer)
-            self._application.requeue_nodes(list(paths))
-        self._outstanding = {}
-        if len(self._useless | self._slow) < self._context.quorums.n - 1:
-            self._ask_nodes(out, now_ns)
+            self._application.requeue_nodes(list(self._outstanding.pop(peer)))
+            del self._asked_ns[peer]
+        if len(self._useless) >= self._context.quorums.n - 1:
+            self.begin(newest, out, now_ns=now_ns)
             return
-        # Nobody is left to ask: everyone gets another chance, at the newest checkpoint, which correct peers hold.
-        self._useless = set()
-        self._slow = set()
-        self.begin(newest, out, now_ns=now_ns)
+        if self._context.quorums.n - 1 - len(self._useless | self._slow) <= self._context.quorums.f:
+            self._slow = set()  # else all who are still asked may be faulty
+        self._began_ns = now_ns
+        self._ask_nodes(out, now_ns)
 
     def _stop(self) -> None:
         self._target = None
         self._outstanding = {}
-        self._useless = set()
-        self._slow = set()
-        self.deadline_ns = None
+        self._asked_ns = {}
 
     def _ask_nodes(self, out: Outbox, now_ns: int) -> None:
         """One question outstanding with each useful peer, each for other nodes."""
@@ -173,8 +194,8 @@ class CatchUp:
             if not paths:
                 break
             self._outstanding[peer] = paths
+            self._asked_ns[peer] = now_ns
             out.send(peer, FetchState(target.seq, paths))
-        self.deadline_ns = now_ns + self._context.parameters.transfer_timeout_ns
 
 
 class StateServer:

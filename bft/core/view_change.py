@@ -49,6 +49,11 @@ class ViewChanges:
             self._executed_in_row = 0
             self._doublings = max(0, self._doublings - 1)
 
+    def postpone(self, by_ns: int) -> None:
+        """We were paused this long: so much more time for the NEW-VIEW."""
+        if self.deadline_ns is not None:
+            self.deadline_ns += by_ns
+
     # --- leaving
 
     def next_view(self, after: View) -> View:

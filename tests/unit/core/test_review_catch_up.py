@@ -1,0 +1,128 @@
+"""Byzantine sources must not keep a laggard from catching up (DESIGN §4, State transfer)."""
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from bft.core import effects
+from bft.core.messages import (
+    Authenticated,
+    Batch,
+    Batches,
+    CertifiedBatch,
+    Checkpoint,
+    CheckpointCertificate,
+    FetchState,
+    Request,
+    RequestKind,
+    StableCheckpoint,
+    StateChunk,
+    Status,
+)
+from bft.core.parameters import MS, SECOND
+from bft.statemachine.kv import encode_put
+from bft.testing.symbolic import symbolic_certificate
+from tests.paper.stage import CLIENT, Stage, sent
+
+SESSION = 1 << 16
+
+
+def signed(session: int, number: int, kind: RequestKind, *operations: bytes) -> Authenticated[Request]:
+    request = Request(CLIENT, session, number, 0, kind, operations)
+    return Authenticated(request, msgpack.packb((session, number, *operations)), bytes(64))
+
+
+def order(stage: Stage, seq: int, *requests: Authenticated[Request]) -> None:
+    """Everybody agrees on a batch of these."""
+    batch = Batch(stage.now.wall_ns, requests)
+    stage.receive(0, stage.proposal(seq=seq, batch=batch))
+    for replica in (1, 3):
+        stage.receive(replica, stage.prepare(replica, seq=seq, digest=batch.digest))
+    for replica in (0, 1, 3):
+        stage.receive(replica, stage.commit(replica, seq=seq, digest=batch.digest))
+
+
+@pytest.fixture
+def donor() -> Stage:
+    """Replica 2 after four batches: a state of some hundred nodes."""
+    stage = Stage(n=4, me=2)
+    order(stage, 1, signed(0, 1, RequestKind.REGISTER, symbolic_certificate(CLIENT)))
+    for seq in range(2, 5):
+        puts = [encode_put(b"%d-%d" % (seq, i), b"v") for i in range(100)]
+        order(stage, seq, signed(SESSION, seq, RequestKind.APPLICATION, *puts))
+    return stage
+
+
+def certificate(stage: Stage) -> CheckpointCertificate:
+    (own,) = sent(stage.effects, Checkpoint)
+    return CheckpointCertificate(tuple(stage.checkpoint(r, seq=own.seq, root=own.root) for r in (0, 2, 3)))
+
+
+def test_a_source_that_drips_does_not_keep_us_from_asking_the_silent_ones_again(donor: Stage) -> None:
+    """One node just before each time-out re-arms it for ever; the others' first answers were lost."""
+    laggard = Stage(n=4, me=1)
+    laggard.receive(3, StableCheckpoint(certificate(donor)))
+    asked: list[Any] = []
+    for _ in range(20):
+        happened = laggard.wait(900 * MS)
+        asked += [e.to for e in happened if isinstance(e, effects.Send) and isinstance(e.message, FetchState)]
+        to_liar = [
+            e.message
+            for e in laggard.effects
+            if isinstance(e, effects.Send) and e.to == 3 and isinstance(e.message, FetchState)
+        ]
+        if to_liar:
+            (whole,) = sent(donor.receive(3, FetchState(4, to_liar[-1].paths)), StateChunk)
+            new = laggard.receive(3, StateChunk(4, whole.nodes[:1]))
+            asked += [e.to for e in new if isinstance(e, effects.Send) and isinstance(e.message, FetchState)]
+    assert asked.count(0) > 1 or asked.count(2) > 1
+
+
+def test_a_transfer_whose_sources_moved_on_goes_for_the_newest_checkpoint_though_a_liar_serves_the_old_one(
+    donor: Stage,
+) -> None:
+    """The correct peers answer empty; the liar drips; we learn of a newer checkpoint: it is the target from then on."""
+    laggard = Stage(n=4, me=1)
+    laggard.receive(3, StableCheckpoint(certificate(donor)))
+    laggard.wait(1 * SECOND)
+    for peer in (0, 2):
+        laggard.receive(peer, StateChunk(4, ()))
+    newer = CheckpointCertificate(tuple(laggard.checkpoint(r, seq=8, root=bytes(32)) for r in (0, 2, 3)))
+    laggard.receive(0, StableCheckpoint(newer))
+    targets: list[int] = []
+    for _ in range(20):
+        happened = laggard.wait(900 * MS)
+        targets += [m.seq for m in sent(happened, FetchState)]
+        to_liar = [
+            e.message
+            for e in laggard.effects
+            if isinstance(e, effects.Send) and e.to == 3 and isinstance(e.message, FetchState)
+        ]
+        if to_liar:
+            (whole,) = sent(donor.receive(3, FetchState(4, to_liar[-1].paths)), StateChunk)
+            targets += [m.seq for m in sent(laggard.receive(3, StateChunk(4, whole.nodes[:1])), FetchState)]
+    assert 8 in targets
+
+
+def test_one_peer_that_drips_batches_does_not_keep_us_from_the_state(donor: Stage) -> None:
+    """It alone claims an archive that reaches back; one batch each time counts as progress."""
+    laggard = Stage(n=4, me=1)
+    newer = CheckpointCertificate(tuple(laggard.checkpoint(r, seq=400, root=bytes(32)) for r in (0, 2, 3)))
+    for peer in (0, 2):
+        laggard.receive(peer, Status(0, True, 400, 400, 380))
+    laggard.receive(3, Status(0, True, 400, 400, 1))
+    laggard.receive(0, StableCheckpoint(newer))
+    happened: list[Any] = []
+    for _ in range(100):
+        happened += laggard.wait(200 * MS)
+        happened += laggard.receive(3, next_batch(laggard))
+    assert sent(happened, FetchState)
+
+
+def next_batch(stage: Stage) -> Batches:
+    """Just the one that the replica lacks, with its proof."""
+    seq = stage.replica.last_executed + 1
+    batch = stage.batch(seq)
+    commits = tuple(stage.commit(r, seq=seq, digest=batch.digest) for r in (0, 2, 3))
+    return Batches((CertifiedBatch(batch, commits),))

@@ -118,8 +118,9 @@ def open_body(body: bytes, config: "ClusterConfig") -> "Evidence":
         proof: Any = authenticator.open_peer(0, MessageType.EVIDENCE, body)
     except InvalidMessage as error:
         raise VerificationFailed(str(error)) from error
+    # The gate lets evidence of no conflict pass no more than a forged one; asked again, since a verdict hangs on it.
     if not conflict(proof.first.message, proof.second.message):
-        raise VerificationFailed("a correct replica may sign both statements")
+        raise VerificationFailed("evidence of no conflict")
     opened: Evidence = proof
     return opened
 

@@ -54,10 +54,13 @@ def _parse_trigger(condition: str) -> Trigger:
         return Trigger()
     if condition == "signal":
         return Trigger(math.inf)
-    key, _, seconds = condition.partition("=")
+    key, _, text = condition.partition("=")
     if key != "after":
         raise ValueError(f'"@{condition}" is neither @signal nor @after=SECONDS')
-    return Trigger(time.monotonic_ns() + float(seconds) * 1e9)
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{text} is no number of seconds")
+    return Trigger(time.monotonic_ns() + seconds * 1e9)
 
 
 def make_filter(

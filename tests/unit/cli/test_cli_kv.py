@@ -1,0 +1,65 @@
+"""`bft kv` where no cluster answers; tests/e2e has the rest."""
+
+import json
+
+import pytest
+
+from bft.cli.kv import _entry
+from bft.client import Entry
+from bft.errors import ExitCode
+
+
+def assert_one_line(err: str) -> None:
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_and_exit_code_7(bft, cluster):
+    result = bft("kv", "get", "x", "--cluster", cluster, "--timeout", "0.2")
+    assert result.code == ExitCode.UNAVAILABLE
+    assert_one_line(result.err)
+    assert "0 of 4 replicas could be reached, 2 are needed" in result.err
+
+
+def test_a_missing_cluster_is_one_line(bft, tmp_path):
+    result = bft("kv", "get", "x", "--cluster", tmp_path / "none")
+    assert result.code == ExitCode.ENVIRONMENT
+    assert_one_line(result.err)
+
+
+def test_a_missing_identity_is_one_line(bft, cluster):
+    result = bft("kv", "get", "x", "--cluster", cluster, "--identity", "nobody")
+    assert result.code == ExitCode.ENVIRONMENT
+    assert_one_line(result.err)
+
+
+def test_the_cluster_comes_from_the_environment_too(bft, cluster, monkeypatch):
+    monkeypatch.setenv("BFT_CLUSTER", str(cluster))
+    result = bft("kv", "get", "x", "--timeout", "0.2")
+    assert result.code == ExitCode.UNAVAILABLE
+
+
+def test_without_a_cluster_the_command_line_makes_no_sense(bft, monkeypatch):
+    monkeypatch.delenv("BFT_CLUSTER", raising=False)
+    result = bft("kv", "get", "x")
+    assert result.code == ExitCode.USAGE
+    assert_one_line(result.err)
+    assert "--cluster" in result.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--expect", "a"), ("--new", "b"), ("--expect", "a", "--expect-absent", "--new", "b"),
+     ("--expect", "a", "--new", "b", "--delete")],
+)  # fmt: skip
+def test_a_compare_and_swap_says_what_is_expected_and_what_is_new(bft, cluster, options):
+    result = bft("kv", "cas", "x", *options, "--cluster", cluster)
+    assert result.code == ExitCode.USAGE
+    assert_one_line(result.err)
+
+
+def test_what_is_not_text_is_base64_in_json():
+    shown = _entry(b"k", Entry(value=b"\xff\x00", mod_revision=3, create_revision=2, version=1))
+    assert json.loads(json.dumps(shown)) == {
+        "key": "k", "value_base64": "/wA=", "mod_revision": 3, "create_revision": 2, "version": 1,
+    }  # fmt: skip

@@ -13,18 +13,27 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from bft.codec import Claim, Decoded, Limits, MessageType, decode_body, encode_payload, message_type
+from bft.core.evidence import conflict
 from bft.core.messages import (
     Authenticated,
+    Batches,
     ClientKey,
     Commit,
+    Evidence,
+    NewView,
     PeerMessage,
     Prepare,
+    Proposal,
     Refusal,
     ReplicaId,
     Reply,
     Request,
     SignedMessage,
+    StableCheckpoint,
+    ViewChange,
 )
+from bft.core.new_view import valid_new_view, valid_view_change
+from bft.core.quorum import Quorums
 from bft.errors import InvalidMessage
 from crypto import merkle
 from crypto.keys import InvalidKey, PrivateKey, PublicKey, verify
@@ -124,6 +133,7 @@ class Authenticator:
         self._keys = tuple(PublicKey(key).raw for key in replica_keys)
         self._domain = domain
         self.limits = limits
+        self._quorums = Quorums.of(limits.n)
         self._pool = pool
         self._verified = VerifiedStatements() if verified is None else verified
         self._client_key_refusal = lru_cache(maxsize=CLIENT_KEYS_MAX)(_client_key_refusal)
@@ -250,12 +260,40 @@ class Authenticator:
 
     # --- shape
 
+    def _unfounded(self, sender: ReplicaId, message: PeerMessage) -> str | None:
+        """Why no signatures could make this message good.
+
+        Looked at before any is verified: statements that only its sender signed cost it little and us much.
+        """
+        quorums, parameters = self._quorums, self.limits.parameters
+        match message:
+            case Proposal(header) if header.message.replica != sender:
+                return "a proposal that is not the sender's own"
+            case Authenticated(ViewChange() as view_change) if not valid_view_change(view_change, quorums, parameters):
+                return "a VIEW-CHANGE whose certificates prove nothing"
+            case Authenticated(NewView() as new_view) if not valid_new_view(new_view, quorums, parameters):
+                return "a NEW-VIEW that does not follow from its VIEW-CHANGEs"
+            case StableCheckpoint(certificate) if not quorums.proves_stable(certificate):
+                return "a checkpoint certificate without a quorum"
+            case Batches(batches) if not all(quorums.proves_committed(certified) for certified in batches):
+                return "a batch without a quorum of COMMITs"
+            case Evidence(first, second):
+                statements = (first.message, second.message)
+                proven = all(
+                    not isinstance(s, ViewChange) or valid_view_change(s, quorums, parameters) for s in statements
+                )
+                return None if proven and conflict(*statements) else "evidence of no conflict"
+        return None
+
     def _decode_peer(self, sender: ReplicaId, frame_type: int, body: bytes) -> Decoded[PeerMessage]:
         if not 0 <= sender < self.limits.n:
             raise InvalidMessage(f"there is no replica {sender}")
         if frame_type in _NOT_BETWEEN_REPLICAS:
             raise InvalidMessage(f"a frame of type {frame_type} has no place between replicas")
-        return decode_body(frame_type, body, self.limits)
+        decoded: Decoded[PeerMessage] = decode_body(frame_type, body, self.limits)
+        if reason := self._unfounded(sender, decoded.unverified):
+            raise InvalidMessage(reason)
+        return decoded
 
     def _decode_request(self, client_key: ClientKey, body: bytes) -> Decoded[Authenticated[Request]]:
         decoded: Decoded[Authenticated[Request]] = decode_body(MessageType.REQUEST, body, self.limits)

@@ -296,9 +296,6 @@ class Dispatcher:
             self._finish(exchange, now)
             for call in exchange.calls:
                 _fail(call.waiter, ResultLost("the operation executed, but its result is no longer held"))
-        elif outcome.status is ReplyStatus.PUT_OFF and outcome.seq > exchange.put_off_at:
-            exchange.put_off_at = outcome.seq
-            self._links.send(self.primary, exchange.frame)
         # OUTSIDE_WINDOW does not happen to a number within acked + window; should it, the request is sent again.
 
     def _finish(self, exchange: Exchange, now: float) -> None:

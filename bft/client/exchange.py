@@ -5,7 +5,7 @@ import math
 from bft.client.bundler import PendingCall
 from bft.client.collector import ReplyCollector
 from bft.client.retry import Backoff
-from bft.core.messages import Authenticated, ReplicaId, Request, Seq
+from bft.core.messages import Authenticated, ReplicaId, Request
 
 
 class Exchange:
@@ -23,7 +23,6 @@ class Exchange:
         "earliest_deadline",
         "frame",
         "is_overloaded",
-        "put_off_at",
         "refused_by",
         "request",
         "resend_at",
@@ -48,7 +47,6 @@ class Exchange:
         self.resend_at = math.inf
         self.refused_by: set[ReplicaId] = set()  # for lack of room, since it was last sent
         self.is_overloaded = False  # f+1 replicas had no room for it: at least one correct one
-        self.put_off_at: Seq = 0  # where the replicas last agreed not to execute it yet
         self.earliest_deadline = min((call.deadline for call in calls), default=math.inf)
 
     @property

@@ -169,11 +169,12 @@ _HEADS: Final = {kind: bytes((PROTOCOL_VERSION, kind)) for kind in MessageType}
 # --- reading
 
 
-def _batch(d: Decoder, raw: Any) -> Batch:
+def _batch(d: Decoder, raw: Any, *, proven: bool = False) -> Batch:
+    """A batch; `proven`: its digest is vouched for by a quorum, so its requests' signatures are no claims."""
     time_ns, requests = fields_of(raw, "batch", 2)
     array(requests, "requests", at_most=d.limits.batch_requests_max)
-    signed, read = d.signed, d.request
-    batch = Batch(natural(time_ns, "time"), tuple([signed(MessageType.REQUEST, read, r) for r in requests]))
+    read = d.unclaimed_request if proven else d.signed_request
+    batch = Batch(natural(time_ns, "time"), tuple([read(r) for r in requests]))
     if batch.size > d.limits.batch_bytes:
         raise InvalidMessage(f"a batch has {batch.size} bytes, more than {d.limits.batch_bytes}")
     return batch
@@ -217,7 +218,7 @@ def _certified(d: Decoder, raw: Any) -> CertifiedBatch:
     batch, commits = fields_of(raw, "certified batch", 2)
     array(commits, "commits", at_least=1, at_most=d.limits.n)
     signed, read = d.signed, d.commit
-    return CertifiedBatch(_batch(d, batch), tuple([signed(MessageType.COMMIT, read, c) for c in commits]))
+    return CertifiedBatch(_batch(d, batch, proven=True), tuple([signed(MessageType.COMMIT, read, c) for c in commits]))
 
 
 def _batches(d: Decoder, body: bytes) -> Batches:
@@ -235,7 +236,7 @@ def _fetch_bodies(d: Decoder, body: bytes) -> FetchBodies:
 def _bodies(d: Decoder, body: bytes) -> Bodies:
     (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
     array(batches, "batches", at_most=d.limits.window)
-    return Bodies(tuple([_batch(d, raw) for raw in batches]))
+    return Bodies(tuple([_batch(d, raw, proven=True) for raw in batches]))
 
 
 def _stable_checkpoint(d: Decoder, body: bytes) -> StableCheckpoint:

@@ -53,6 +53,7 @@ class Limits:
     view_change: int  # payload of one VIEW-CHANGE
     new_view: int  # payload of one NEW-VIEW
     array_max: int  # items of any array
+    parameters: Parameters  # what all of these follow from
     peer: Mapping[int, int]  # between replicas
     client: Mapping[int, int]  # from a client to a replica
     sdk: Mapping[int, int]  # from a replica to a client
@@ -101,6 +102,7 @@ class Limits:
         hello: dict[int, int] = {MessageType.HELLO: HELLO + 2}
         query = 1 + INTEGER + HEAD + p.request_bytes_max
         return cls(
+            parameters=p,
             n=p.n,
             window=p.window,
             operations_max=p.operations_max,

@@ -168,6 +168,13 @@ class Decoder:
         self._seen[key] = statement
         return statement
 
+    def unclaimed_request(self, raw: Any) -> Authenticated[Request]:
+        """A signed request whose signature need not be verified: the digest of its batch is proven by a quorum."""
+        payload, signature = fields_of(raw, "signed request", SIGNED_FIELDS)
+        if type(payload) is not bytes or type(signature) is not bytes or len(signature) != 64:
+            raise InvalidMessage("a signed statement is not bytes and a signature of 64 bytes")
+        return Authenticated(self.request(payload), payload, signature)
+
     # --- statements nested in others and in frames
 
     def signed_request(self, raw: Any) -> Authenticated[Request]:

@@ -36,7 +36,7 @@ _CLOCK_KEY = b"clock"
 class ExecutedBatch:
     """What executing one batch brought."""
 
-    outcomes: tuple[Outcome, ...]  # one a request, in order
+    outcomes: tuple[Outcome, ...]  # one a request, in order; fewer: the batch's results grew too large, the rest waits
     operations: int  # executed for the first time
 
 
@@ -66,8 +66,7 @@ class Execution:
         room = self._context.parameters.batch_result_bytes_max
         for index, request in enumerate(batch.requests):
             if room <= 0:
-                outcomes.append(self._outcome(request, ReplyStatus.PUT_OFF, ()))
-                continue
+                break
             outcome, fresh = self._execute_request(request, position=seq_position(seq, index))
             outcomes.append(outcome)
             operations += fresh

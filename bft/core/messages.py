@@ -323,7 +323,6 @@ class ReplyStatus(IntEnum):
     OUTSIDE_WINDOW = 2  # number too far ahead of the session's contiguous prefix
     RESULT_DISCARDED = 3  # executed before, its cached result is gone
     REFUSED = 4  # a registration that is not acceptable; results = (reason,)
-    PUT_OFF = 5  # not executed, the batch's results had grown too large: send it again
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Parameters:
     result_bytes_max: int = (
         1 << 20
     )  # once the results of one request exceed it, its further operations are not executed
-    batch_result_bytes_max: int = 16 << 20  # once those of a batch exceed it, its further requests are put off
+    batch_result_bytes_max: int = 16 << 20  # once those of a batch exceed it, its further requests wait for another
 
     session_window: int = 128  # numbers of one session in flight
     sessions_max: int = 4_096

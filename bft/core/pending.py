@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -35,7 +35,7 @@ class PendingRequests:
         self._parameters = parameters
         self._by_id: OrderedDict[RequestId, PendingRequest] = OrderedDict()  # in order of hearing
         self._head_since_ns = 0  # when the present oldest became the oldest, monotonic
-        self._unproposed: dict[RequestId, None] = {}
+        self._unproposed: OrderedDict[RequestId, None] = OrderedDict()
         self._bytes = 0
         self._of_origin: dict[Origin, int] = {}
 
@@ -86,6 +86,15 @@ class PendingRequests:
             del self._unproposed[request.message.id]
         return tuple(taken)
 
+    def put_back(self, requests: Sequence[Authenticated[Request]]) -> None:
+        """Ordered but not executed: those that are pending here lead the next batch."""
+        for request in reversed(requests):
+            entry = self._by_id.get(request.message.id)
+            if entry is not None:
+                entry.proposed = False
+                self._unproposed[request.message.id] = None
+                self._unproposed.move_to_end(request.message.id, last=False)
+
     def remove(self, request_id: RequestId, *, now_ns: int) -> None:
         """Its id is executed (or can never be)."""
         was_head = self._by_id and next(iter(self._by_id)) == request_id
@@ -108,7 +117,7 @@ class PendingRequests:
             entry.proposed = False
             entry.heard_ns = now_ns
         self._head_since_ns = now_ns
-        self._unproposed = dict.fromkeys(self._by_id)
+        self._unproposed = OrderedDict.fromkeys(self._by_id)
 
     @property
     def head_since_ns(self) -> int | None:

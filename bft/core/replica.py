@@ -100,6 +100,7 @@ class Replica:
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
         self._executed_at_last_status: Seq = -1
+        self._forgiven_at: tuple[View, Seq] | None = None  # when a pause of our own was last made allowance for
         self._passed_in_recovery: list[tuple[Seq, Digest]] = []
         self._diverged = False
         self._handlers: dict[type, Callable[..., None]] = {
@@ -181,6 +182,14 @@ class Replica:
             return False
         return slot.certified is not None or (isinstance(vote, Prepare) and self.id in slot.commits)
 
+    def expects(self, sender: ReplicaId, answer: type) -> bool:
+        """Whether an answer of this type (Batches, Bodies, StateChunk) from this peer was asked for."""
+        if answer is Batches:
+            return self._catch_up.expects_batches(sender)
+        if answer is StateChunk:
+            return self._catch_up.expects_state(sender)
+        return bool(self._ordering.missing_bodies())
+
     @property
     def sizes(self) -> dict[str, int]:
         """How much it holds of everything that others can make grow, for metrics and invariants."""
@@ -260,9 +269,18 @@ class Replica:
         self._arm_timers(now)
 
     def _notice_pause(self, now: Instant) -> None:
-        """If our timers are long overdue it was we who did not listen (SIGSTOP, suspend): nobody else is late."""
+        """If our timers are long overdue it was we who did not listen (SIGSTOP, suspend): nobody else is late.
+
+        Forgiven once in a view until something is executed: who keeps us busy must not keep us from suspecting.
+        """
         due_ns = self._deadlines.earliest_ns
-        if due_ns is not None and now.monotonic_ns - due_ns > 2 * self._context.parameters.status_interval_ns:
+        position = (self.view, self.last_executed)
+        if (
+            due_ns is not None
+            and now.monotonic_ns - due_ns > 2 * self._context.parameters.status_interval_ns
+            and position != self._forgiven_at
+        ):
+            self._forgiven_at = position
             self._patient_from_ns = now.monotonic_ns
             self._view_changes.postpone(now.monotonic_ns - due_ns)
             self._arm_timers(now)
@@ -370,8 +388,9 @@ class Replica:
         """Through the gate; answer the clients; take the checkpoint if one is due."""
         executed = self._execution.execute(certified)
         seq = certified.seq
-        for request in certified.batch.requests:
+        for request in certified.batch.requests[: len(executed.outcomes)]:
             self._pending.remove(request.message.id, now_ns=now.monotonic_ns)
+        self._pending.put_back(certified.batch.requests[len(executed.outcomes) :])
         for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
             out.reply(reply.outcome.client, reply)
         out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))

@@ -125,6 +125,8 @@ class Sessions:
         registrations only, anybody's to recent ones only (the nonce is the client's clock, ``time_ns`` the agreed one).
         """
         own = self._of_client.get(request.client, [])
+        if request.number > time_ns + self._parameters.registration_age_max_ns:
+            return None  # would outlive all honest ones
         if len(own) >= self._parameters.sessions_per_client_max:
             oldest = min(own, key=lambda session_id: self._by_id[session_id].nonce)
             if request.number < self._by_id[oldest].nonce:

@@ -53,6 +53,12 @@ class CatchUp:
     def transferring(self) -> bool:
         return self._target is not None
 
+    def expects_batches(self, sender: ReplicaId) -> bool:
+        return sender == self._asked and not self.transferring
+
+    def expects_state(self, sender: ReplicaId) -> bool:
+        return sender in self._outstanding
+
     def on_status(self, sender: ReplicaId, status: Status) -> None:
         self.peers[sender] = status
 

@@ -10,13 +10,18 @@ from typing import Final, NamedTuple
 from bft.auth import Authenticator
 from bft.codec import MessageType, Query, decode_body
 from bft.core.events import ClientRequest, Event, Received
-from bft.core.messages import Authenticated, Commit, Prepare, Request, RequestKind
+from bft.core.messages import Authenticated, Batches, Bodies, Commit, Prepare, Request, RequestKind, StateChunk
 from bft.errors import InvalidMessage
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame
 from bft.net.link import Link
 
 _VOTES: Final = frozenset({MessageType.PREPARE, MessageType.COMMIT})
+_ANSWERS: Final[dict[int, type]] = {  # large, and of use only to who asked
+    MessageType.BATCHES: Batches,
+    MessageType.BODIES: Bodies,
+    MessageType.STATE_CHUNK: StateChunk,
+}
 _NAMES: Final = {int(kind): kind.name for kind in MessageType}
 
 
@@ -38,16 +43,18 @@ class Gate:
         authenticator: Authenticator,
         clients: ClientPort,
         is_redundant: Callable[[Prepare | Commit], bool],
+        expects: Callable[[int, type], bool],
         *,
         pooled: bool,
     ) -> None:
         self._authenticator = authenticator
         self._clients = clients
         self._is_redundant = is_redundant
+        self._expects = expects
         self._pooled = pooled
         self.invalid: Counter[str] = Counter()  # frames that were refused, by type
         self.received: Counter[str] = Counter()  # frames that came, by type
-        self.redundant = 0  # votes that came when the quorum was complete
+        self.redundant = 0  # votes that came when the quorum was complete, and answers to no question
 
     async def open(self, frame: Frame) -> Event | ClientQuery | None:
         """What the frame says; None if it is refused or redundant."""
@@ -69,6 +76,10 @@ class Gate:
                 self.redundant += 1
                 return None
             return Received(sender, vote)
+        answer = _ANSWERS.get(frame.type)
+        if answer is not None and not self._expects(sender, answer):
+            self.redundant += 1
+            return None
         if self._pooled:
             return Received(sender, await self._authenticator.open_peer_async(sender, frame.type, frame.body))
         return Received(sender, self._authenticator.open_peer(sender, frame.type, frame.body))

@@ -102,7 +102,8 @@ class Node:
             notices=notices,
         )
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
-        self._gate = Gate(authenticator, self._clients, self._core.is_redundant, pooled=threads > 0)
+        core = self._core
+        self._gate = Gate(authenticator, self._clients, core.is_redundant, core.expects, pooled=threads > 0)
         self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self.counters: Final = Counters()

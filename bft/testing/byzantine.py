@@ -103,7 +103,9 @@ def _own(message: PeerMessage, context: BehaviourContext, kind: type[SignedMessa
     return statement if statement.replica == context.id else None
 
 
-def _tell(effect: Send | Broadcast, story: Callable[[ReplicaId], PeerMessage], context: BehaviourContext) -> list[Effect]:
+def _tell(
+    effect: Send | Broadcast, story: Callable[[ReplicaId], PeerMessage], context: BehaviourContext
+) -> list[Effect]:
     """Send each receiver of `effect` its own story."""
     targets = [effect.to] if isinstance(effect, Send) else context.others
     return [Send(target, story(target)) for target in targets]

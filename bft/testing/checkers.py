@@ -85,6 +85,7 @@ class Checker:
         self._committed: dict[Seq, tuple[View, Digest]] = {}  # with the lowest view that was seen
         self._committed_max: Seq = 0
         self._roots: dict[Seq, Digest] = {}
+        self._certified: set[Seq] = set()  # checkpoints that a quorum made stable
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
         self._said = Contradictions(n)
@@ -126,7 +127,7 @@ class Checker:
                 check(host, effect)
         if host.state.applied:
             self._fail(f"replica {host.id} executed operations outside any batch")
-        if core.last_executed != self._position[host.id]:
+        if not self._is_at(host, core.last_executed):
             self._fail(f"replica {host.id} is at {core.last_executed}, its effects lead to {self._position[host.id]}")
         if core.view < self._view[host.id]:
             self._fail(f"replica {host.id} went back from view {self._view[host.id]} to {core.view}")
@@ -183,7 +184,7 @@ class Checker:
 
     def _on_executed(self, host: Host, effect: Executed) -> None:
         seq, digest = effect.seq, effect.batch.digest
-        if seq != self._position[host.id] + 1:
+        if not self._is_at(host, seq - 1):
             self._fail(f"replica {host.id} executed {seq} after {self._position[host.id]}")
         self._position[host.id] = seq
         known = self._executed.setdefault(seq, digest)
@@ -192,6 +193,14 @@ class Checker:
         if not all(self._registry.is_genuine(request) for request in effect.batch.requests):
             self._fail(f"replica {host.id} executed a request at {seq} that its client never signed")
         self._check_applied(host, seq)
+
+    def _is_at(self, host: Host, seq: Seq) -> bool:
+        """Whether the replica's effects led it to `seq`, or state transfer did: forward, to a certified checkpoint."""
+        if self._position[host.id] < seq in self._certified:
+            root = host.state.root_at(seq)  # None: the same step went on and released it
+            self._same_root(seq, self._roots[seq] if root is None else root)
+            self._position[host.id] = seq
+        return self._position[host.id] == seq
 
     def _check_applied(self, host: Host, seq: Seq) -> None:
         """The operations that reached the service for `seq`: equal everywhere, and none a second time."""
@@ -208,11 +217,9 @@ class Checker:
             self._fail(f"replica {host.id} executed other operations at {seq} than another")
 
     def _on_save_snapshot(self, host: Host, effect: SaveSnapshot) -> None:
-        """Normally the checkpoint just executed; else state transfer brought the state of a certified one."""
         self._same_root(effect.seq, effect.root)
-        if effect.seq < self._position[host.id]:
-            self._fail(f"replica {host.id} adopts a state at {effect.seq}, behind its own {self._position[host.id]}")
-        self._position[host.id] = effect.seq
+        if effect.seq > self._position[host.id] and not self._is_at(host, effect.seq):
+            self._fail(f"replica {host.id} is at {self._position[host.id]} and saves a state at {effect.seq}")
 
     def _on_reply(self, host: Host, effect: SendReply) -> None:
         reply = effect.reply
@@ -270,6 +277,7 @@ class Checker:
         if not self._is_quorum(vote.replica for vote in votes) or len({(vote.seq, vote.root) for vote in votes}) != 1:
             self._fail(f"no quorum made checkpoint {certificate.seq} stable")
         self._same_root(certificate.seq, certificate.root)
+        self._certified.add(certificate.seq)
 
     def _same_root(self, seq: Seq, root: Digest) -> None:
         if self._roots.setdefault(seq, root) != root:
@@ -332,4 +340,3 @@ def _own_statements(record: Record, replica: ReplicaId) -> list[Authenticated[An
         case _:
             said = []
     return [statement for statement in said if statement.message.replica == replica]
-

@@ -85,7 +85,9 @@ class Faults:
         others = [replica for replica in range(len(self._hosts)) if replica != victim]
         reached = self._random.sample(others, self._random.randint(1, len(others)))
         if self._random.random() < 0.5:
-            self._cut([(victim, other) for other in sorted(reached)], f"nothing from {victim} reaches {sorted(reached)}")
+            self._cut(
+                [(victim, other) for other in sorted(reached)], f"nothing from {victim} reaches {sorted(reached)}"
+            )
         else:
             self._cut([(other, victim) for other in sorted(reached)], f"nothing of {sorted(reached)} reaches {victim}")
 

@@ -173,16 +173,6 @@ def test_operations_that_were_left_out_did_not_execute_if_they_then_time_out():
     assert not left_out.ambiguous
 
 
-def test_a_request_that_was_put_off_is_sent_again_at_once_and_once():
-    world = World.registered()
-    (waiter,) = world.submit(b"a")
-    (request,) = world.take()
-    world.answer(request, status=ReplyStatus.PUT_OFF, replicas=(0, 1, 2, 3), seq=5)
-    assert world.receivers() == [0]
-    world.answer(request, replicas=(0, 1), seq=6)
-    assert waiter.answer.seq == 6
-
-
 def test_replies_to_nothing_under_way_are_dropped():
     world = World.registered()
     world.answer(signed_request(b"never sent", number=1), replicas=range(4))

@@ -2,13 +2,12 @@
 
 import pytest
 
-import bft.auth
 from bft.auth import Authenticator, KeySigner
 from bft.codec import Limits
 from bft.codec.frames import encode_body
 from bft.core.messages import Authenticated, Batch, Batches, Bodies, CertifiedBatch, Commit, Request, RequestKind
 from bft.core.parameters import Parameters
-from crypto.keys import PrivateKey
+from crypto.keys import PrivateKey, verify
 from crypto.signatures import Domain
 
 PARAMETERS = Parameters(n=4)
@@ -19,23 +18,23 @@ CLIENT = PrivateKey.from_seed(b"c" * 32)
 
 def requests(count: int) -> tuple[Authenticated[Request], ...]:
     signer = KeySigner(CLIENT, DOMAIN)
-    key = CLIENT.public_key.raw
+    key = CLIENT.public.raw
     return tuple(signer.sign(Request(key, 1, i, 0, RequestKind.APPLICATION, (b"",))) for i in range(count))
 
 
 def verifications(message: Bodies | Batches, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many signatures are verified to open the frame."""
     count = 0
-    genuine = bft.auth.verify
+    genuine = verify
 
     def counting(key: bytes, data: bytes, signature: bytes) -> bool:
         nonlocal count
         count += 1
         return genuine(key, data, signature)
 
-    monkeypatch.setattr(bft.auth, "verify", counting)
+    monkeypatch.setattr("bft.auth.verify", counting)
     kind, body = encode_body(message)
-    keys = [key.public_key.raw for key in REPLICAS]
+    keys = [key.public.raw for key in REPLICAS]
     Authenticator(DOMAIN, keys, Limits.of(PARAMETERS)).open_peer(3, kind, body)
     return count
 

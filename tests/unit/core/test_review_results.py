@@ -52,3 +52,15 @@ def test_every_record_of_the_state_fits_into_a_state_chunk() -> None:
     limit = Limits.of(stage.parameters).peer[MessageType.STATE_CHUNK]
     records = stage.replica._application.range_system(b"")
     assert max(len(value) for _, value in records) <= limit
+
+
+def test_what_a_batch_with_too_large_results_leaves_out_leads_the_next_one() -> None:
+    """One client's large results must not cost another's request its place."""
+    stage = Stage(n=4, me=1, checkpoint_interval=64, pipeline_depth=4, batch_result_bytes_max=1000)
+    order(stage, 1, signed(0, 1, RequestKind.REGISTER, symbolic_certificate(CLIENT)))
+    order(stage, 2, signed(SESSION, 1, RequestKind.APPLICATION, encode_put(b"k", bytes(2000))))
+    gets = [signed(SESSION, number, RequestKind.APPLICATION, encode_get(b"k")) for number in (2, 3)]
+    happened = order(stage, 3, *gets)
+    happened += order(stage, 4, gets[1])
+    outcomes = [e.reply.outcome for e in happened if isinstance(e, SendReply) and isinstance(e.reply, Reply)]
+    assert [(outcome.number, outcome.seq) for outcome in outcomes] == [(2, 3), (3, 4)]

@@ -116,3 +116,35 @@ def test_a_request_that_the_primary_leaves_out_is_found_though_others_are_execut
         if backup.replica.active:
             happened += order(backup, seq, operation(100 + seq))
     assert left(happened) == [1]
+
+
+def test_a_replica_that_is_always_late_still_suspects_a_silent_primary_in_the_end(backup: Stage) -> None:
+    """A flood may keep every round long; if each counted as a pause, a faulty primary would be safe for ever."""
+    backup.step(ClientRequest(operation(1)))
+    happened: list[Any] = []
+    for _ in range(60):
+        backup.now = Instant(backup.now.monotonic_ns + 900 * MS, backup.now.wall_ns + 900 * MS)
+        happened += backup.step(Tick())
+    assert left(happened) != []
+
+
+def test_a_primary_that_works_through_a_backlog_in_order_is_not_suspected(backup: Stage) -> None:
+    """Clients alone can make a backlog of more than a time-out; the oldest request is executed in time each time."""
+    for number in range(1, 5):
+        backup.step(ClientRequest(operation(number)))
+    happened: list[Any] = []
+    for number in range(1, 5):
+        happened += backup.wait(1500 * MS)
+        happened += order(backup, number + 1, operation(number))
+    assert left(happened) == []
+
+
+def test_a_request_that_the_primary_censors_is_not_forgotten_while_others_execute(backup: Stage) -> None:
+    backup.step(ClientRequest(operation(1)))
+    happened: list[Any] = []
+    for number in range(2, 12):
+        backup.step(ClientRequest(operation(number)))
+        happened += backup.wait(500 * MS)
+        if backup.replica.active:
+            happened += order(backup, number, operation(number))
+    assert left(happened) != []

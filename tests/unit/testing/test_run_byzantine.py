@@ -11,7 +11,6 @@ from bft.testing.byzantine import Behaviour, BehaviourContext
 from bft.testing.run_byzantine import Trigger, main, make_filter, parse_spec
 from tests.integration.harness import make_cluster, replica_config
 
-
 EFFECTS: list[Effect] = [TruncateLog(1)]
 
 

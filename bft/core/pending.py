@@ -11,6 +11,8 @@ from bft.core.effects import Rejection
 from bft.core.messages import Authenticated, ClientKey, ReplicaId, Request, RequestId
 from bft.core.parameters import Parameters
 
+_BACKLOG_TIMEOUTS = 16  # a request may wait this many time-outs, from being heard of, whatever stands before it
+
 Origin = ClientKey | ReplicaId | None  # the link it came on; None: from an accepted proposal
 
 
@@ -119,14 +121,15 @@ class PendingRequests:
         self._head_since_ns = now_ns
         self._unproposed = OrderedDict.fromkeys(self._by_id)
 
-    @property
-    def head_since_ns(self) -> int | None:
-        """Since when the present oldest request has been the oldest, monotonic; None: nothing is pending.
+    def deadline_ns(self, timeout_ns: int) -> int:
+        """When the oldest request, there must be one, has to be executed; monotonic.
 
-        OSDI'99 §4.4: the timer restarts when another request becomes the one waited for.  So a backlog deposes no
+        OSDI'99 §4.4: the time runs anew when another request becomes the one waited for.  So a backlog deposes no
         primary that works it off, and a request that a primary leaves out is found: it becomes the oldest, and stays.
+        A primary that makes it wait behind others for very long is found by the second, absolute bound.
         """
-        return self._head_since_ns if self._by_id else None
+        oldest = next(iter(self._by_id.values()))
+        return min(self._head_since_ns + timeout_ns, oldest.heard_ns + _BACKLOG_TIMEOUTS * timeout_ns)
 
     def unproposed(self, limit: int, *, heard_before_ns: int) -> list[Authenticated[Request]]:
         """The oldest that no accepted proposal contains, of those heard of until then."""

@@ -289,16 +289,17 @@ class Replica:
         deadlines, parameters = self._deadlines, self._context.parameters
         deadlines.set(Timer.NEW_VIEW, self._view_changes.deadline_ns)
         deadlines.set(Timer.TRANSFER, self._catch_up.deadline_ns)
-        waiting_ns = self._pending.head_since_ns
-        # Suspended during a view change; the primary does not suspect itself.
-        if waiting_ns is None or not self.active or self._ordering.is_primary:
-            deadlines.set(Timer.REQUEST, None)
-        else:
-            timeout_ns = self._view_changes.timeout_ns(parameters.request_timeout_ns)
-            deadlines.set(Timer.REQUEST, max(waiting_ns, self._patient_from_ns) + timeout_ns)
-        if waiting_ns is not None or not self.active or self._catch_up.transferring:
+        deadlines.set(Timer.REQUEST, self._request_deadline_ns())
+        if self._pending or not self.active or self._catch_up.transferring:
             self._status_due_ns = min(self._status_due_ns, now.monotonic_ns + parameters.status_interval_ns)
         deadlines.set(Timer.STATUS, self._status_due_ns)
+
+    def _request_deadline_ns(self) -> int | None:
+        """When we suspect the primary; suspended during a view change, and the primary does not suspect itself."""
+        if not self._pending or not self.active or self._ordering.is_primary:
+            return None
+        timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
+        return max(self._pending.deadline_ns(timeout_ns), self._patient_from_ns + timeout_ns)
 
     # --- dispatch
 
@@ -580,11 +581,10 @@ class Replica:
     def _on_request_timeout(self, now: Instant, out: Outbox) -> None:
         """Suspect the primary, unless it is we who are behind, or nothing is owed after all."""
         self._forget_settled(now)
-        waiting_ns = self._pending.head_since_ns
-        timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
+        deadline_ns = self._request_deadline_ns()
         if self._catch_up.far_behind(self.last_executed):
             self._patient_from_ns = now.monotonic_ns
-        elif waiting_ns is not None and max(waiting_ns, self._patient_from_ns) + timeout_ns <= now.monotonic_ns:
+        elif deadline_ns is not None and deadline_ns <= now.monotonic_ns:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.REQUEST_TIMEOUT, out)
 
     def _on_status_timeout(self, now: Instant, out: Outbox) -> None:

@@ -148,3 +148,17 @@ def test_a_request_that_the_primary_censors_is_not_forgotten_while_others_execut
         if backup.replica.active:
             happened += order(backup, number, operation(number))
     assert left(happened) != []
+
+
+def test_a_primary_that_works_off_a_backlog_one_request_a_time_out_is_suspected_in_the_end(backup: Stage) -> None:
+    """Else it and a flooding client hold back another client's request for hours."""
+    requests = [operation(number) for number in range(1, 60)]
+    for request in requests:
+        backup.step(ClientRequest(request))
+    happened: list[Any] = []
+    for seq, request in enumerate(requests, start=2):
+        happened += backup.wait(1900 * MS)
+        if not backup.replica.active:
+            break
+        happened += order(backup, seq, request)
+    assert left(happened)[:1] == [1]

@@ -53,6 +53,7 @@ def doctor(directory: Path, as_json: bool) -> int:
 
 def _last_words(home: "Home", observations: "Sequence[Observation]") -> list[str]:
     """What replicas of this machine that do not answer wrote last."""
+    from bft.cli.fleet import last_words
     from deploy import launcher
 
     found = []
@@ -60,7 +61,7 @@ def _last_words(home: "Home", observations: "Sequence[Observation]") -> list[str
         directory = home.replica(observation.id)
         if observation.reachable or not directory.is_dir():
             continue
-        last = launcher.tail(directory / launcher.LOG_FILE, 1)
+        last = last_words(launcher.tail(directory / launcher.LOG_FILE, 1))
         state = "runs" if launcher.find(directory) else "does not run"
-        found.append(f"replica {observation.id} {state}" + (f"; the last line of its log: {last[0]}" if last else ""))
+        found.append(f"replica {observation.id} {state}" + (f"; the last line of its log: {last}" if last else ""))
     return found

@@ -94,7 +94,7 @@ def _check_alive(home: Home, replica: int, launch: launcher.Launch) -> None:
     code = launcher.exit_code(launch.process)
     lines = _tail(home, replica, launch)
     raise ReplicaStopped(
-        f"replica {replica} stopped: {_last_words(lines) or 'it left no message'}", code=code, log_tail=lines
+        f"replica {replica} stopped: {last_words(lines) or 'it left no message'}", code=code, log_tail=lines
     )
 
 
@@ -118,18 +118,21 @@ def _tail(home: Home, replica: int, launch: launcher.Launch) -> list[str]:
     return launcher.tail(home.replica(replica) / launcher.LOG_FILE, _TAIL_LINES, since=launch.log_offset)
 
 
-def _last_words(lines: Sequence[str]) -> str:
-    """The replica's own error line, else the event of its last log line."""
+def last_words(lines: Sequence[str]) -> str:
+    """Why a replica stopped, from its log: its own error line, else what its last line says; empty if there is none."""
     for line in reversed(lines):
         if line.startswith("error: "):
             return line.removeprefix("error: ")
     if not lines:
         return ""
     try:
-        event = json.loads(lines[-1])
+        entry = json.loads(lines[-1])
     except ValueError:
+        entry = None
+    if not isinstance(entry, dict) or "event" not in entry:
         return lines[-1].strip()
-    return str(event.get("event", lines[-1])) if isinstance(event, dict) else lines[-1]
+    exception = str(entry.get("exception", "")).strip().rpartition("\n")[2]
+    return f"{entry['event']}: {exception}" if exception else str(entry["event"])
 
 
 def parse_behaviours(texts: Sequence[str], replicas: Sequence[int]) -> dict[int, str]:

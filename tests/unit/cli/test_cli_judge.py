@@ -1,7 +1,9 @@
 """What a set of statuses says about the cluster."""
 
+import json
 from typing import Any
 
+from bft.cli.fleet import last_words
 from bft.cli.observe import Observation, judge, stuck
 from bft.config import Address
 from bft.core.quorum import Quorums
@@ -86,3 +88,17 @@ def test_requests_that_wait_while_nothing_is_executed_are_named():
 def test_a_flood_of_rejections_is_named():
     found = stuck([up(1)], [up(1, rejections={"stale": 500})])
     assert found == ["replica 1 rejected 500 messages within a second: stale"]
+
+
+def test_the_last_words_of_a_replica_are_its_error_line():
+    assert last_words(['{"event": "serving"}', "error: port in use", '{"event": "late"}']) == "port in use"
+
+
+def test_the_last_words_of_a_bug_are_the_exception_without_its_traceback():
+    line = json.dumps({"event": "stopped by a bug", "exception": "Traceback ...\n  File ...\nKeyError: 3"})
+    assert last_words([line]) == "stopped by a bug: KeyError: 3"
+
+
+def test_the_last_words_may_be_no_json_or_nothing():
+    assert last_words(["Killed"]) == "Killed"
+    assert last_words([]) == ""

@@ -130,16 +130,19 @@ class CatchUp:
         target = self._target
         if target is None or sender not in self._outstanding or chunk.seq != target.seq:
             return Rejection.NOT_WANTED
-        asked = self._outstanding.pop(sender)
-        del self._asked_ns[sender]
+        asked = self._outstanding[sender]
         open_paths = dict.fromkeys(asked)
+        answers = [(path, encoding) for path, encoding in chunk.nodes if path in open_paths]
+        if chunk.nodes and not answers:
+            return Rejection.NOT_WANTED  # answers an earlier question, late: says nothing against its sender
+        del self._outstanding[sender], self._asked_ns[sender]
         rejection = None
-        for path, encoding in chunk.nodes:
+        for path, encoding in answers:
             if path not in open_paths or not self._application.accept_node(path, encoding):
                 rejection = Rejection.WRONG_DIGEST
                 break
             del open_paths[path]
-        if rejection is not None or len(open_paths) == len(asked):
+        if rejection is not None or not answers:
             self._useless.add(sender)
         self._application.requeue_nodes(list(open_paths))
         if self._application.sync_complete():
@@ -167,7 +170,7 @@ class CatchUp:
             self.begin(newest, out, now_ns=now_ns)
 
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
-        """Some did not answer in time: ask others; when nobody is left, begin again at the newest checkpoint."""
+        """Some did not answer in time: ask others; when too few are left, begin again at the newest checkpoint."""
         if self._target is None:
             return
         timeout_ns = self._context.parameters.transfer_timeout_ns
@@ -175,11 +178,12 @@ class CatchUp:
             self._slow.add(peer)
             self._application.requeue_nodes(list(self._outstanding.pop(peer)))
             del self._asked_ns[peer]
-        if len(self._useless) >= self._context.quorums.n - 1:
+        others, f = self._context.quorums.n - 1, self._context.quorums.f
+        if others - len(self._useless) <= f:  # all who are left may be faulty: everybody gets another chance
             self.begin(newest, out, now_ns=now_ns)
             return
-        if self._context.quorums.n - 1 - len(self._useless | self._slow) <= self._context.quorums.f:
-            self._slow = set()  # else all who are still asked may be faulty
+        if others - len(self._useless | self._slow) <= f:
+            self._slow = set()
         self._began_ns = now_ns
         self._ask_nodes(out, now_ns)
 

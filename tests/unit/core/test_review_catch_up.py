@@ -126,3 +126,29 @@ def next_batch(stage: Stage) -> Batches:
     batch = stage.batch(seq)
     commits = tuple(stage.commit(r, seq=seq, digest=batch.digest) for r in (0, 2, 3))
     return Batches((CertifiedBatch(batch, commits),))
+
+
+def test_correct_peers_that_answered_empty_once_are_asked_again_though_one_stays_silent(donor: Stage) -> None:
+    """Found by simulation (seed 57, n = 4): they did not hold the checkpoint yet; the one left to ask was the liar."""
+    laggard = Stage(n=4, me=1)
+    laggard.receive(3, StableCheckpoint(certificate(donor)))
+    laggard.wait(1 * SECOND)
+    for peer in (0, 2):
+        laggard.receive(peer, StateChunk(4, ()))
+    happened = laggard.wait(5 * SECOND)
+    asked = {e.to for e in happened if isinstance(e, effects.Send) and isinstance(e.message, FetchState)}
+    assert asked >= {0, 2}
+
+
+def test_a_late_answer_to_an_earlier_question_says_nothing_against_its_sender(donor: Stage) -> None:
+    """Found by simulation (seed 57, n = 4)."""
+    laggard = Stage(n=4, me=1)
+    laggard.receive(3, StableCheckpoint(certificate(donor)))
+    happened = laggard.wait(1 * SECOND)
+    (root,) = [m for m in sent(happened, FetchState) if m.paths == (b"",)]
+    (answer,) = sent(donor.receive(0, FetchState(4, (b"",))), StateChunk)
+    questions = [e for e in happened if isinstance(e, effects.Send) and e.message == root]
+    happened = laggard.receive(questions[0].to, answer)
+    asked = [e.to for e in happened if isinstance(e, effects.Send) and isinstance(e.message, FetchState)]
+    late = laggard.receive(asked[0], answer)
+    assert [e.reason for e in late if isinstance(e, effects.Rejected)] == ["not asked for"]

@@ -22,6 +22,8 @@ from bft.core.messages import (
     Authenticated,
     Batch,
     Batches,
+    BatchResult,
+    Bodies,
     CertifiedBatch,
     Checkpoint,
     CheckpointCertificate,
@@ -30,11 +32,14 @@ from bft.core.messages import (
     FetchBodies,
     FetchState,
     NewView,
+    Outcome,
     Prepare,
     PreparedCertificate,
     PrePrepare,
     Proposal,
     Refusal,
+    Reply,
+    ReplyStatus,
     Request,
     RequestKind,
     StateChunk,
@@ -362,6 +367,66 @@ def test_a_statement_that_occurs_often_is_claimed_once():
     kind, body = encode_body(change)
     claims = decode_body(kind, body, LIMITS).claims
     assert [c.statement for c in claims] == [change, HEADER, *prepares]
+
+
+class TestProvenRequests:
+    """A quorum vouches for the digest of a body or certified batch, and so for its requests: they are no claims."""
+
+    BATCH = Batch(1, (signed(REQUEST), signed(replace(REQUEST, number=3))))
+    CARRIERS = (Bodies((BATCH,)), Batches((CertifiedBatch(BATCH, (signed(COMMIT),)),)))
+
+    @staticmethod
+    def requests_claimed(message):
+        kind, body = encode_body(message)
+        return [c.statement for c in decode_body(kind, body, LIMITS).claims if c.kind is MessageType.REQUEST]
+
+    def test_the_requests_of_a_proposal_are_claims(self):
+        assert self.requests_claimed(Proposal(HEADER, self.BATCH)) == list(self.BATCH.requests)
+
+    @pytest.mark.parametrize("message", CARRIERS)
+    def test_the_requests_of_bodies_and_batches_are_none(self, message):
+        assert self.requests_claimed(message) == []
+
+    def test_the_commits_of_a_certified_batch_are_claims(self):
+        kind, body = encode_body(self.CARRIERS[1])
+        assert [c.statement for c in decode_body(kind, body, LIMITS).claims] == [signed(COMMIT)]
+
+    @pytest.mark.parametrize("signature", [b"", bytes(63), bytes(65)])
+    def test_only_64_bytes_are_a_signature_here_too(self, signature):
+        batch = Batch(1, (signed(REQUEST, signature),))
+        assert "signature of 64 bytes" in body_refusal(Bodies((batch,)))
+
+    def test_a_malformed_request_is_refused_here_too(self):
+        batch = Batch(1, (signed(replace(REQUEST, operations=())),))
+        assert "operations" in body_refusal(Bodies((batch,)))
+
+    def test_requests_of_a_body(self):
+        TestCounts.check(lambda count: Bodies((Batch(1, (signed(REQUEST),) * count),)), PARAMETERS.batch_requests_max)
+
+    def test_bodies_of_an_answer(self):
+        TestCounts.check(lambda count: Bodies((self.BATCH,) * count), PARAMETERS.window)
+
+
+class TestResults:
+    """An outcome has one result an operation, or fewer: `result_bytes_max` was reached."""
+
+    @staticmethod
+    def reply(results):
+        outcome = Outcome(D, 1, 2, D, 300, ReplyStatus.EXECUTED, (b"r",) * results)
+        return Reply(outcome, signed(BatchResult(5, 300, D, 1)), 0, 1, ())
+
+    def test_an_outcome_may_have_no_result(self):
+        kind, body = encode_body(self.reply(0))
+        assert decode_body(kind, body, LIMITS).unverified == self.reply(0)
+
+    def test_results_of_an_outcome(self):
+        TestCounts.check(self.reply, PARAMETERS.operations_max)
+
+    def test_a_status_that_does_not_exist_is_refused(self):
+        kind, body = encode_body(self.reply(1))
+        status = b"\xcd\x01\x2c\x00\x91"  # 300, 0 and the results
+        assert body.count(status) == 1
+        assert "status" in body_refusal(kind, body.replace(status, b"\xcd\x01\x2c\x05\x91"))
 
 
 @pytest.mark.parametrize("n", [1, 4, 7, 13])

@@ -1,12 +1,14 @@
 """docs/protocol.md says what the code does.  `python tests/unit/test_codec_document.py` prints the example anew."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from bft.auth import KeySigner
 from bft.codec import PROTOCOL_VERSION, Limits, MessageType, encode_frame
-from bft.core.messages import NULL_DIGEST, Batch, Commit, Request, RequestKind
+from bft.core.messages import NULL_DIGEST, Batch, Commit, ReplyStatus, Request, RequestKind
 from bft.core.parameters import Parameters
 from crypto.keys import PrivateKey
 from crypto.signatures import Domain
@@ -57,6 +59,28 @@ def test_the_version_is_the_documents():
 def test_the_largest_frame_between_replicas_is_the_documents(n):
     longest = max(Limits.of(Parameters(n=n)).peer.values())
     assert f"\n| {n} | {longest} |" in DOCUMENT.read_text()
+
+
+LIMITING = re.findall(r"^\| `(\w+)` \| (\d+) \|", DOCUMENT.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "default"), LIMITING)
+def test_a_parameters_default_is_the_documents(name, default):
+    assert getattr(Parameters(n=4), name) == int(default)
+
+
+@pytest.mark.parametrize("suffix", ["bytes_max", "operations_max", "requests_max", "sessions_max", "age_max_ns"])
+def test_every_limit_that_a_client_can_meet_is_in_the_document(suffix):
+    held_inside = {"pending_requests_max", "pending_bytes_max", "archive_bytes_max"}  # never seen on the wire
+    limits = {field.name for field in fields(Parameters) if field.name.endswith(suffix)} - held_inside
+    assert limits
+    assert limits <= {name for name, _ in LIMITING}
+
+
+@pytest.mark.parametrize("status", ReplyStatus)
+def test_every_status_is_in_the_document(status):
+    words = status.name.lower().replace("_", " ").replace("outside window", "outside the window")
+    assert f"{status.value} {words}" in " ".join(DOCUMENT.read_text().split())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The deterministic simulator, its fault models and checkers, and the Byzantine behaviours.  No product module needs it."""
+"""The deterministic simulator, its faults and checkers, and the Byzantine behaviours.  Products do without it."""

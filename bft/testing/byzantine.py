@@ -27,6 +27,7 @@ from bft.core.messages import (
     PrePrepare,
     Proposal,
     ReplicaId,
+    Reply,
     SignedMessage,
     Status,
     View,
@@ -34,6 +35,7 @@ from bft.core.messages import (
 )
 from bft.core.ports import Signer
 from crypto.digests import tagged
+from crypto.merkle import all_proofs
 
 MS = 1_000_000  # nanoseconds
 
@@ -219,10 +221,14 @@ class LyingReplies(Behaviour):
     """Answers clients with results that are not those of the execution."""
 
     def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        if not isinstance(effect, SendReply) or not hasattr(effect.reply, "outcome"):
+        if not isinstance(effect, SendReply) or not isinstance(effect.reply, Reply):
             return (effect,)
-        outcome = replace(effect.reply.outcome, results=tuple(b"\x00lie" for _ in effect.reply.outcome.results))
-        return (SendReply(effect.client, replace(effect.reply, outcome=outcome)),)
+        honest = effect.reply.outcome
+        outcome = replace(honest, results=tuple(b"\x00lie" for _ in honest.results))
+        # signed anew, so that the lie is well-formed: one leaf, hence its own root
+        root, paths = all_proofs([outcome.leaf])
+        result = context.signer.sign(replace(effect.reply.result.message, root=root))
+        return (SendReply(effect.client, Reply(outcome, result, 0, 1, paths[0])),)
 
 
 class Replay(Behaviour):

@@ -75,7 +75,7 @@ class SimulatedClient:
         self._submit(Request(self.key, 0, self._registrations, 0, RequestKind.REGISTER, certificate))
 
     def _next(self) -> None:
-        """Submit another request if there is one and the window and `in_flight` allow it."""
+        """Now and then submit another request, if the session's window and `in_flight` allow it."""
         window = self._window
         if window is None or self._issued == self._options.requests:
             return
@@ -85,9 +85,6 @@ class SimulatedClient:
             operations = tuple(self._operation(f"{self.index}/{self._issued}/{i}".encode()) for i in range(count))
             number = window.allocate()
             self._submit(Request(self.key, window.session, number, window.acked, RequestKind.APPLICATION, operations))
-            self._think()
-
-    def _think(self) -> None:
         self._scheduler.after(int(self._options.think_ns * self._random.expovariate(1.0)), self._next)
 
     def _operation(self, tag: bytes) -> bytes:
@@ -132,7 +129,6 @@ class SimulatedClient:
         if outcome.status is ReplyStatus.EXECUTED:
             self.accepted += 1
             self.latencies_ns.append(self._scheduler.now_ns - entry[2])
-        self._think()
 
     def _holds(self, sender: ReplicaId, reply: Reply) -> bool:
         """Whether the reply's signature and path prove its outcome."""

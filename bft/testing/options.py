@@ -90,16 +90,17 @@ class Options:
         spare = f - len(byzantine)
         stopped = chance.sample(others, chance.randint(1, spare)) if spare and Family.CRASH_STOP in on else []
         interval = chance.choice((2, 4, 8))
+        requests = chance.randint(8, 60)
         timeout = chance.randint(400, 1200) * MS
         return cls(
             seed=seed,
             n=n,
             families=tuple(family for family in Family if family in on),
-            clients=chance.randint(1, 4),
-            requests=chance.randint(6, 20),
+            clients=chance.randint(1, 3),
+            requests=requests,
             operations=chance.randint(1, 3),
             in_flight=chance.randint(1, 6),
-            think_ns=chance.randint(20, 500) * MS,
+            think_ns=chance.choice((6 * SECOND, 3 * SECOND)) // requests,
             checkpoint_interval=interval,
             window=interval * chance.choice((2, 3, 4)),
             pipeline_depth=chance.randint(1, 2 * interval),
@@ -142,9 +143,22 @@ class Options:
 
     def describe(self) -> str:
         """All of it on one line, as it would be written."""
-        return "Options(" + ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) + ")"
+        return "Options(" + ", ".join(f"{f.name}={_written(getattr(self, f.name))}" for f in fields(self)) + ")"
 
     @property
     def replay(self) -> str:
-        """The command that runs this seed again (for drawn options)."""
-        return f"bft sim --seed {self.seed} -n {self.n}"
+        """The command that runs this seed again, on one line."""
+        if self == Options.draw(self.seed, self.n):
+            return f"bft sim --seed {self.seed} -n {self.n}"
+        if self.families and self == Options.draw(self.seed, self.n, self.families):
+            return f"bft sim --seed {self.seed} -n {self.n}" + "".join(
+                f" --family {family}" for family in self.families
+            )
+        return f"python -c 'from bft.testing.simulation import *; simulate({self.describe()}, print)'"
+
+
+def _written(value: object) -> str:
+    """As Python reads it, in double quotes only."""
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{_written(item)}, " for item in value) + ")"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -10,9 +10,11 @@ from bft.core.effects import Effect, Persist
 from bft.core.events import ClientRequest, Event, Received
 from bft.core.messages import (
     Authenticated,
+    Batch,
     Batches,
     BatchResult,
     Bodies,
+    CertifiedBatch,
     Checkpoint,
     CheckpointCertificate,
     Commit,
@@ -96,46 +98,64 @@ def describe_event(event: Event) -> str:
 
 def describe(what: Any) -> str:
     """One short line about a message, a record, an effect or an event."""
-    match what:
-        case Authenticated():
-            return describe(what.message)
-        case bytes():
-            return what[:4].hex()
-        case Request():
-            return f"request client={what.client[:4].hex()} session={what.session} number={what.number}"
-        case PrePrepare() | Prepare() | Commit():
-            name = type(what).__name__.lower()
-            return f"{name} replica={what.replica} view={what.view} seq={what.seq} digest={what.digest[:4].hex()}"
-        case Checkpoint() | BatchResult():
-            return f"{type(what).__name__.lower()} replica={what.replica} seq={what.seq} root={what.root[:4].hex()}"
-        case ViewChange():
-            prepared = ",".join(f"{c.seq}@{c.view}:{c.digest[:4].hex()}" for c in what.prepared)
-            return f"view-change replica={what.replica} view={what.view} stable={what.stable.seq} prepared=[{prepared}]"
-        case NewView():
-            senders = [v.message.replica for v in what.view_changes]
-            seqs = ",".join(f"{p.message.seq}:{p.message.digest[:4].hex()}" for p in what.pre_prepares)
-            return f"new-view view={what.view} view-changes={senders} pre-prepares=[{seqs}]"
-        case Proposal():
-            return f"{describe(what.header)} requests={len(what.batch.requests)}"
-        case Evidence():
-            return f"evidence against={what.accused}: {describe(what.first)} / {describe(what.second)}"
-        case CheckpointCertificate():
-            return f"stable seq={what.seq}"
-        case StableCheckpoint():
-            return f"stable-checkpoint seq={what.certificate.seq}"
-        case Batches():
-            return f"batches {[c.seq for c in what.batches]}"
-        case Bodies():
-            return f"bodies {[b.digest[:4].hex() for b in what.batches]}"
-        case FetchBodies():
-            return f"fetch-bodies {[d[:4].hex() for d in what.digests]}"
-        case FetchState():
-            return f"fetch-state seq={what.seq} paths={len(what.paths)}"
-        case StateChunk():
-            return f"state-chunk seq={what.seq} nodes={len(what.nodes)}"
-        case Status() | FetchBatches():
-            return repr(what)
-    fields = getattr(what, "__dataclass_fields__", None)
-    if fields is None:
+    if isinstance(what, Authenticated):
+        return describe(what.message)
+    words = _WORDS.get(type(what))
+    if words is not None:
+        return words(what)
+    if isinstance(what, bytes):
+        return _short(what)
+    if isinstance(what, tuple):
+        return f"[{', '.join(describe(item) for item in what)}]"
+    names = getattr(what, "__dataclass_fields__", None)
+    if names is None:
         return str(what)
-    return f"{type(what).__name__}({', '.join(f'{name}={describe(getattr(what, name))}' for name in fields)})"
+    return f"{type(what).__name__}({', '.join(f'{name}={describe(getattr(what, name))}' for name in names)})"
+
+
+def _short(digest: bytes) -> str:
+    return digest[:4].hex()
+
+
+def _vote(m: PrePrepare | Prepare | Commit) -> str:
+    return f"{type(m).__name__.lower()} replica={m.replica} view={m.view} seq={m.seq} digest={_short(m.digest)}"
+
+
+def _root(m: Checkpoint | BatchResult) -> str:
+    return f"{type(m).__name__.lower()} replica={m.replica} seq={m.seq} root={_short(m.root)}"
+
+
+def _view_change(m: ViewChange) -> str:
+    prepared = ",".join(f"{c.seq}@{c.view}:{_short(c.digest)}" for c in m.prepared)
+    return f"view-change replica={m.replica} view={m.view} stable={m.stable.seq} prepared=[{prepared}]"
+
+
+def _new_view(m: NewView) -> str:
+    senders = [v.message.replica for v in m.view_changes]
+    headers = ",".join(f"{p.message.seq}:{_short(p.message.digest)}" for p in m.pre_prepares)
+    return f"new-view view={m.view} view-changes={senders} pre-prepares=[{headers}]"
+
+
+_WORDS: dict[type, Callable[[Any], str]] = {
+    Request: lambda m: f"request client={_short(m.client)} session={m.session} number={m.number}",
+    PrePrepare: _vote,
+    Prepare: _vote,
+    Commit: _vote,
+    Checkpoint: _root,
+    BatchResult: _root,
+    ViewChange: _view_change,
+    NewView: _new_view,
+    Proposal: lambda m: f"{describe(m.header)} requests={len(m.batch.requests)}",
+    Batch: lambda m: f"batch {_short(m.digest)} requests={len(m.requests)}",
+    Evidence: lambda m: f"evidence against={m.accused}: {describe(m.first)} / {describe(m.second)}",
+    CheckpointCertificate: lambda m: f"stable seq={m.seq}",
+    StableCheckpoint: lambda m: f"stable-checkpoint seq={m.certificate.seq}",
+    CertifiedBatch: lambda m: f"certified seq={m.seq} view={m.view}",
+    Batches: lambda m: f"batches {[c.seq for c in m.batches]}",
+    Bodies: lambda m: f"bodies {[_short(b.digest) for b in m.batches]}",
+    FetchBodies: lambda m: f"fetch-bodies {[_short(d) for d in m.digests]}",
+    FetchState: lambda m: f"fetch-state seq={m.seq} paths={len(m.paths)}",
+    StateChunk: lambda m: f"state-chunk seq={m.seq} nodes={len(m.nodes)}",
+    Status: repr,
+    FetchBatches: repr,
+}

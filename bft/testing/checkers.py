@@ -76,6 +76,7 @@ class Checker:
         self._byzantine = {replica for replica, _ in options.byzantine}
         self.events = 0
         self.view_changes = 0
+        self.transfers = 0  # of state, to a replica that was behind
         self.rejections: Counter[str] = Counter()
         self._executed: dict[Seq, Digest] = {}  # the one history
         self._applied: dict[Seq, tuple[bytes, ...]] = {}  # operations that reached the service, in order
@@ -200,6 +201,7 @@ class Checker:
             root = host.state.root_at(seq)  # None: the same step went on and released it
             self._same_root(seq, self._roots[seq] if root is None else root)
             self._position[host.id] = seq
+            self.transfers += 1
         return self._position[host.id] == seq
 
     def _check_applied(self, host: Host, seq: Seq) -> None:

@@ -37,6 +37,7 @@ class Run:
     accepted: int  # requests, by clients
     latencies_ns: tuple[int, ...]
     view_changes: int  # started, over all correct replicas
+    transfers: int  # of state, to replicas that were behind
     view: int  # the highest at the end
     accused: tuple[int, ...]  # whom some correct replica has evidence against
     rejections: Counter[str]
@@ -156,6 +157,7 @@ class Simulation:
             accepted=sum(client.accepted for client in self.clients),
             latencies_ns=tuple(latency for client in self.clients for latency in client.latencies_ns),
             view_changes=self._checker.view_changes,
+            transfers=self._checker.transfers,
             view=max(core.view for core in cores),
             accused=tuple(sorted({evidence.accused for core in cores for evidence in core.evidence})),
             rejections=self._checker.rejections,

@@ -24,6 +24,7 @@ class Parameters:
     pending_requests_max: int = 16_384  # heard of and not executed
     pending_bytes_max: int = 64 << 20
     pending_per_origin_max: int = 4_096  # from one client's link, or relayed by one replica
+    pending_bytes_per_origin_max: int = 8 << 20
     result_bytes_max: int = (
         1 << 20
     )  # once the results of one request exceed it, its further operations are not executed

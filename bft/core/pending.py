@@ -39,7 +39,7 @@ class PendingRequests:
         self._head_since_ns = 0  # when the present oldest became the oldest, monotonic
         self._unproposed: OrderedDict[RequestId, None] = OrderedDict()
         self._bytes = 0
-        self._of_origin: dict[Origin, int] = {}
+        self._of_origin: dict[Origin, list[int]] = {}  # [requests, bytes] that each link brought
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -53,10 +53,12 @@ class PendingRequests:
         if known is not None:
             same = known.request.digest == request.digest
             return Rejection.DUPLICATE if same else Rejection.CONFLICTING
+        requests, size = self._of_origin.get(origin, (0, 0))
         full = (
             len(self._by_id) >= self._parameters.pending_requests_max
             or self._bytes + len(request.payload) > self._parameters.pending_bytes_max
-            or self._of_origin.get(origin, 0) >= self._parameters.pending_per_origin_max
+            or requests >= self._parameters.pending_per_origin_max
+            or size + len(request.payload) > self._parameters.pending_bytes_per_origin_max
         )
         if full:
             return Rejection.OVERLOADED
@@ -107,10 +109,10 @@ class PendingRequests:
             self._head_since_ns = now_ns
         self._unproposed.pop(request_id, None)
         self._bytes -= len(gone.request.payload)
-        left = self._of_origin[gone.origin] - 1
-        if left:
-            self._of_origin[gone.origin] = left
-        else:
+        share = self._of_origin[gone.origin]
+        share[0] -= 1
+        share[1] -= len(gone.request.payload)
+        if not share[0]:
             del self._of_origin[gone.origin]
 
     def enter_view(self, now_ns: int) -> None:
@@ -121,15 +123,17 @@ class PendingRequests:
         self._head_since_ns = now_ns
         self._unproposed = OrderedDict.fromkeys(self._by_id)
 
-    def deadline_ns(self, timeout_ns: int) -> int:
-        """When the oldest request, there must be one, has to be executed; monotonic.
+    def deadline_ns(self, timeout_ns: int, *, patient_from_ns: int) -> int:
+        """When the oldest request, there must be one, has to be executed; monotonic, as ``patient_from_ns``.
 
         OSDI'99 §4.4: the time runs anew when another request becomes the one waited for.  So a backlog deposes no
         primary that works it off, and a request that a primary leaves out is found: it becomes the oldest, and stays.
         A primary that makes it wait behind others for very long is found by the second, absolute bound.
         """
         oldest = next(iter(self._by_id.values()))
-        return min(self._head_since_ns + timeout_ns, oldest.heard_ns + _BACKLOG_TIMEOUTS * timeout_ns)
+        relative_ns = max(self._head_since_ns, patient_from_ns) + timeout_ns
+        absolute_ns = max(oldest.heard_ns, patient_from_ns) + _BACKLOG_TIMEOUTS * timeout_ns
+        return min(relative_ns, absolute_ns)
 
     def unproposed(self, limit: int, *, heard_before_ns: int) -> list[Authenticated[Request]]:
         """The oldest that no accepted proposal contains, of those heard of until then."""
@@ -151,4 +155,6 @@ class PendingRequests:
         if not proposed:
             self._unproposed[request.message.id] = None
         self._bytes += len(request.payload)
-        self._of_origin[origin] = self._of_origin.get(origin, 0) + 1
+        share = self._of_origin.setdefault(origin, [0, 0])
+        share[0] += 1
+        share[1] += len(request.payload)

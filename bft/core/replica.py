@@ -299,7 +299,7 @@ class Replica:
         if not self._pending or not self.active or self._ordering.is_primary:
             return None
         timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
-        return max(self._pending.deadline_ns(timeout_ns), self._patient_from_ns + timeout_ns)
+        return self._pending.deadline_ns(timeout_ns, patient_from_ns=self._patient_from_ns)
 
     # --- dispatch
 

@@ -6,6 +6,8 @@ by hashes up to a root that a quorum of CHECKPOINTs certifies.  It needs no new 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bft.core import effects
 from bft.core.context import Context
 from bft.core.effects import Outbox, Rejection
@@ -25,6 +27,15 @@ from bft.core.ports import Application
 _SERVE_LEASE_NS = 30_000_000_000  # a checkpoint that a peer is reading is kept this long after its last question
 
 
+@dataclass(slots=True)
+class Question:
+    """A FetchState that is not answered yet."""
+
+    paths: tuple[bytes, ...]
+    asked_ns: int  # monotonic
+    late: bool = False  # its time passed, others were asked: the answer is still taken
+
+
 class CatchUp:
     """The asking side."""
 
@@ -32,13 +43,13 @@ class CatchUp:
         self._context = context
         self._application = application
         self.peers: dict[ReplicaId, Status] = {}  # the last word of each
-        self._asked: ReplicaId | None = None  # for batches
+        self._asked: set[ReplicaId] = set()  # for batches, and not answered yet: on slow links several
         self._fruitless = 0  # questions for batches in a row that brought nothing
         self._turn = 0  # rotates among the peers
         self._target: CheckpointCertificate | None = None  # state transfer is under way to it
         self._began_ns = 0  # to this target, monotonic
-        self._outstanding: dict[ReplicaId, tuple[bytes, ...]] = {}  # paths asked of each
-        self._asked_ns: dict[ReplicaId, int] = {}  # when, monotonic; same keys
+        self._questions: dict[ReplicaId, Question] = {}  # the last one to each, until it is answered
+        self._vain = 0  # time-outs in a row without a node: each doubles the time of a question
         self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
         self._slow: set[ReplicaId] = set()  # let the time pass; asked again when too few others are left
 
@@ -47,17 +58,23 @@ class CatchUp:
         """When the first question, each has its own time, was to be answered; monotonic."""
         if self._target is None:
             return None
-        return min(self._asked_ns.values(), default=self._began_ns) + self._context.parameters.transfer_timeout_ns
+        asked_ns = min((q.asked_ns for q in self._questions.values() if not q.late), default=self._began_ns)
+        return asked_ns + self._timeout_ns
+
+    @property
+    def _timeout_ns(self) -> int:
+        parameters = self._context.parameters
+        return parameters.transfer_timeout_ns << min(self._vain, parameters.timeout_doublings_max)
 
     @property
     def transferring(self) -> bool:
         return self._target is not None
 
     def expects_batches(self, sender: ReplicaId) -> bool:
-        return sender == self._asked and not self.transferring
+        return sender in self._asked and not self.transferring
 
     def expects_state(self, sender: ReplicaId) -> bool:
-        return sender in self._outstanding
+        return sender in self._questions
 
     def on_status(self, sender: ReplicaId, status: Status) -> None:
         self.peers[sender] = status
@@ -92,15 +109,16 @@ class CatchUp:
             return False
         self._turn += 1
         self._fruitless += 1
-        self._asked = able[self._turn % len(able)]
-        out.send(self._asked, FetchBatches(last_executed))
+        peer = able[self._turn % len(able)]
+        self._asked.add(peer)
+        out.send(peer, FetchBatches(last_executed))
         return True
 
     def on_batches(self, sender: ReplicaId, message: Batches, last_executed: Seq) -> list[CertifiedBatch] | Rejection:
         """The proven batches that continue our history."""
-        if sender != self._asked:
+        if sender not in self._asked:
             return Rejection.NOT_WANTED
-        self._asked = None
+        self._asked.remove(sender)
         wanted: list[CertifiedBatch] = []
         for certified in message.batches:
             if not certified.commits or not self._context.quorums.proves_committed(certified):
@@ -120,37 +138,29 @@ class CatchUp:
         self._began_ns = now_ns
         self._useless = set()
         self._slow = set()
-        self._outstanding = {}
-        self._asked_ns = {}
+        self._questions = {}
         self._application.begin_sync(target.seq, target.root)
         self._ask_nodes(out, now_ns)
 
     def on_state_chunk(self, sender: ReplicaId, chunk: StateChunk, out: Outbox, *, now_ns: int) -> Rejection | None:
-        """Nodes from one source; a source with a wrong or no answer is not asked again for this target."""
+        """Nodes from one source; whose answer in time holds none that is true and wanted is asked no more."""
         target = self._target
-        if target is None or sender not in self._outstanding or chunk.seq != target.seq:
+        if target is None or sender not in self._questions or chunk.seq != target.seq:
             return Rejection.NOT_WANTED
-        asked = self._outstanding[sender]
-        open_paths = dict.fromkeys(asked)
-        answers = [(path, encoding) for path, encoding in chunk.nodes if path in open_paths]
-        if chunk.nodes and not answers:
-            return Rejection.NOT_WANTED  # answers an earlier question, late: says nothing against its sender
-        del self._outstanding[sender], self._asked_ns[sender]
-        rejection = None
-        for path, encoding in answers:
-            if path not in open_paths or not self._application.accept_node(path, encoding):
-                rejection = Rejection.WRONG_DIGEST
-                break
-            del open_paths[path]
-        if rejection is not None or not answers:
+        question = self._questions.pop(sender)
+        accepted = {path for path, encoding in chunk.nodes if self._application.accept_node(path, encoding)}
+        self._application.requeue_nodes([path for path in question.paths if path not in accepted])
+        if accepted:
+            self._vain = 0
+            self._slow.discard(sender)
+        elif not question.late:
             self._useless.add(sender)
-        self._application.requeue_nodes(list(open_paths))
         if self._application.sync_complete():
-            return rejection
+            return None
         received, wanted = self._application.sync_progress()
         out.note(effects.CatchingUp(target.seq, received, wanted))
         self._ask_nodes(out, now_ns)
-        return rejection
+        return None if accepted else Rejection.NOT_WANTED
 
     def finished(self) -> CheckpointCertificate | None:
         """The certificate whose state is now adopted; once."""
@@ -173,11 +183,13 @@ class CatchUp:
         """Some did not answer in time: ask others; when too few are left, begin again at the newest checkpoint."""
         if self._target is None:
             return
-        timeout_ns = self._context.parameters.transfer_timeout_ns
-        for peer in [peer for peer, asked_ns in self._asked_ns.items() if asked_ns + timeout_ns <= now_ns]:
-            self._slow.add(peer)
-            self._application.requeue_nodes(list(self._outstanding.pop(peer)))
-            del self._asked_ns[peer]
+        timeout_ns = self._timeout_ns
+        for peer, question in self._questions.items():
+            if not question.late and question.asked_ns + timeout_ns <= now_ns:
+                question.late = True
+                self._slow.add(peer)
+                self._application.requeue_nodes(question.paths)
+        self._vain += 1
         others, f = self._context.quorums.n - 1, self._context.quorums.f
         if others - len(self._useless) <= f:  # all who are left may be faulty: everybody gets another chance
             self.begin(newest, out, now_ns=now_ns)
@@ -189,8 +201,8 @@ class CatchUp:
 
     def _stop(self) -> None:
         self._target = None
-        self._outstanding = {}
-        self._asked_ns = {}
+        self._questions = {}
+        self._vain = 0
 
     def _ask_nodes(self, out: Outbox, now_ns: int) -> None:
         """One question outstanding with each useful peer, each for other nodes."""
@@ -198,13 +210,14 @@ class CatchUp:
         if target is None:
             return
         for peer in range(self._context.quorums.n):
-            if peer == self._context.id or peer in self._useless | self._slow | self._outstanding.keys():
+            question = self._questions.get(peer)
+            waiting = question is not None and not question.late
+            if waiting or peer == self._context.id or peer in self._useless | self._slow:
                 continue
             paths = tuple(self._application.missing_nodes(self._context.parameters.transfer_nodes_max))
             if not paths:
                 break
-            self._outstanding[peer] = paths
-            self._asked_ns[peer] = now_ns
+            self._questions[peer] = Question(paths, now_ns)
             out.send(peer, FetchState(target.seq, paths))
 
 

@@ -13,6 +13,7 @@ from bft.core.messages import (
     CertifiedBatch,
     Checkpoint,
     CheckpointCertificate,
+    FetchBatches,
     FetchState,
     Request,
     RequestKind,
@@ -152,3 +153,40 @@ def test_a_late_answer_to_an_earlier_question_says_nothing_against_its_sender(do
     asked = [e.to for e in happened if isinstance(e, effects.Send) and isinstance(e.message, FetchState)]
     late = laggard.receive(asked[0], answer)
     assert [e.reason for e in late if isinstance(e, effects.Rejected)] == ["not asked for"]
+
+
+def test_batches_that_come_later_than_the_next_status_are_taken() -> None:
+    """Links with a round trip of 700 ms, or a megabyte on a slow one: each answer comes when another peer was asked."""
+    laggard = Stage(n=4, me=1)
+    for peer in (0, 2, 3):
+        laggard.receive(peer, Status(0, True, 3, 0, 1))
+    answers: list[tuple[int, int]] = []  # when, by whom
+    for _ in range(100):
+        happened = laggard.wait(50 * MS)
+        now = laggard.now.monotonic_ns
+        asked = [e.to for e in happened if isinstance(e, effects.Send) and isinstance(e.message, FetchBatches)]
+        answers += [(now + 700 * MS, peer) for peer in asked]
+        for _, peer in [answer for answer in answers if answer[0] <= now]:
+            laggard.receive(peer, next_batch(laggard))
+        answers = [answer for answer in answers if answer[0] > now]
+    assert laggard.replica.last_executed >= 3
+
+
+def test_state_that_comes_later_than_the_transfer_time_out_is_taken(donor: Stage) -> None:
+    """Every answer takes 1.5 s: the time-out is there to ask others too, not to refuse what is true."""
+    laggard = Stage(n=4, me=1)
+    laggard.receive(3, StableCheckpoint(certificate(donor)))
+    answers: list[tuple[int, int, FetchState]] = []  # when, by whom, to what
+    for _ in range(600):
+        happened = laggard.wait(50 * MS)
+        for _, peer, question in [answer for answer in answers if answer[0] <= laggard.now.monotonic_ns]:
+            (chunk,) = sent(donor.receive(peer, question), StateChunk)
+            happened += laggard.receive(peer, chunk)
+        now = laggard.now.monotonic_ns
+        answers = [answer for answer in answers if answer[0] > now]
+        answers += [
+            (now + 1500 * MS, e.to, e.message)
+            for e in happened
+            if isinstance(e, effects.Send) and isinstance(e.message, FetchState)
+        ]
+    assert laggard.replica.last_executed == 4

@@ -45,13 +45,13 @@ sim: $(READY) ## Run SEEDS=200 seeds of the simulator
 	@$(BIN)/bft sim --seeds $(SEEDS)
 
 mutants: $(READY) ## Weaken the protocol in known ways; the tests must catch each
-	@$(PY) tests/mutants/run.py
+	@$(PY) -m tests.mutants.run
 
-bench: $(READY) ## Measure throughput and latency on this machine
-	@$(BIN)/bft bench run
+bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocating primary (< 5 minutes)
+	@$(BIN)/bft bench suite
 
 lock: $(READY) ## Pin the newest allowed dependencies again, with hashes (needs pip-tools)
-	@for extra in "-dev --extra=dev" " --constraint=$(LOCK)"; do \
+	@for extra in "-dev --extra=dev --extra=bench" " --constraint=$(LOCK)"; do \
 	  CUSTOM_COMPILE_COMMAND='make lock' pip-compile --quiet --upgrade --strip-extras --generate-hashes --allow-unsafe \
 	    --build-deps-for=editable --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    $${extra#* } --output-file=deploy/requirements$${extra%% *}.lock pyproject.toml; done

@@ -12,8 +12,9 @@
     verify_threads = "auto"            # threads that verify signatures; 0: none but the main one
     log_level = "info"                 # debug, info, warning, error
 
-Each key can be overridden by an environment variable: BFT_ and the key in capitals, as in BFT_LISTEN_PEER. Other
-variables with that prefix are not ours to judge (Kubernetes makes some for every service) and are left alone.
+Each key but `cluster` (BFT_CLUSTER names the cluster that the commands of clients mean) can be overridden by an
+environment variable: BFT_ and the key in capitals, as in BFT_LISTEN_PEER. Other variables with that prefix are not ours
+to judge (Kubernetes makes some for every service) and are left alone.
 """
 
 import os
@@ -83,7 +84,7 @@ class ReplicaConfig:
         overrides = {
             key: (f"environment variable {_PREFIX}{key.upper()}", variables[_PREFIX + key.upper()])
             for key in _KEYS
-            if _PREFIX + key.upper() in variables
+            if key != "cluster" and _PREFIX + key.upper() in variables
         }
         table = Table(read_toml(path), str(path), _KEYS, overrides)
         base = path.parent

@@ -139,4 +139,6 @@ def explain(error: OSError) -> str:
         return f"certificate not accepted ({error.verify_message}): is it of this cluster's CA?"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if error.errno:  # asyncio's own text repeats the address
+        return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__

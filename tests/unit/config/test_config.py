@@ -85,6 +85,11 @@ def test_a_wrong_setting_is_named_in_one_line(home, file, old, new, says):
     assert "\n" not in str(caught.value)
 
 
+def test_the_clients_cluster_in_the_environment_is_no_setting_of_a_replica(home):
+    """BFT_CLUSTER names the cluster that `bft kv` talks to."""
+    assert load_replica(home, {"BFT_CLUSTER": "elsewhere"}).cluster == load_replica(home, {}).cluster
+
+
 def test_a_wrong_environment_variable_is_named(home):
     with pytest.raises(ConfigurationError, match="environment variable BFT_VERIFY_THREADS: must be a whole number"):
         load_replica(home, {"BFT_VERIFY_THREADS": "-1"})

@@ -1,0 +1,216 @@
+"""Ways to weaken the protocol; each must be caught by a test or by the simulator."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One edit of one file: `old`, which stands there exactly once, becomes `new`."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+_ORDERING = "bft/core/ordering.py"
+_NEW_VIEW = "bft/core/new_view.py"
+_QUORUM = "bft/core/quorum.py"
+_REPLICA = "bft/core/replica.py"
+_CHECKPOINTS = "bft/core/checkpoints.py"
+_SESSIONS = "bft/core/sessions.py"
+_EXECUTION = "bft/core/execution.py"
+_VIEW_CHANGE = "bft/core/view_change.py"
+_TRANSFER = "bft/core/state_transfer.py"
+
+MUTANTS = (
+    Mutant("a quorum is f + 1", _QUORUM, "quorum=(n + f + 2) // 2", "quorum=f + 1"),
+    Mutant("a quorum is one less", _QUORUM, "quorum=(n + f + 2) // 2", "quorum=(n + f) // 2"),
+    Mutant("one signer fills a certificate", _QUORUM, "valid = len(set(seen)) == len(seen) and", "valid ="),
+    Mutant(
+        "prepared needs no other backup", _ORDERING, "if 1 + len(prepares) >= quorum:", "if 1 + len(prepares) >= 2:"
+    ),
+    Mutant(
+        "PREPAREs for other digests count",
+        _ORDERING,
+        "prepares = slot.matching_prepares(digest)",
+        "prepares = list(slot.prepares.values())",
+    ),
+    Mutant(
+        "COMMITs for other digests count",
+        _ORDERING,
+        "commits = slot.matching_commits(digest)",
+        "commits = list(slot.commits.values())",
+    ),
+    Mutant("committed at f + 1", _ORDERING, "if len(commits) >= quorum:", "if len(commits) >= 2:"),
+    Mutant(
+        "PREPARE without looking at the batch's digest",
+        _ORDERING,
+        "if batch.digest != proposal.header.message.digest:",
+        "if not batch.requests:",
+    ),
+    Mutant(
+        "the second header replaces the first",
+        _ORDERING,
+        "slot.header = slot.header or header",
+        "slot.header = header",
+    ),
+    Mutant(
+        "equivocation goes unnoticed",
+        "bft/core/evidence.py",
+        "return _position(first) == _position(second) and _claim(first) != _claim(second)",
+        "return False",
+    ),
+    Mutant(
+        "repetition is evidence",
+        "bft/core/evidence.py",
+        "return _position(first) == _position(second) and _claim(first) != _claim(second)",
+        "return _position(first) == _position(second)",
+    ),
+    Mutant(
+        "no high watermark",
+        _REPLICA,
+        "if view > self.view or not self.active or seq > self._ordering.log.high:",
+        "if view > self.view or not self.active:",
+    ),
+    Mutant(
+        "any link speaks for anyone",
+        _REPLICA,
+        "if vote.message.replica != sender:\n"
+        "            out.reject(sender, vote, Rejection.WRONG_SIGNER)\n"
+        "            return False",
+        "if False:\n            return False",
+    ),
+    Mutant(
+        "in a view change the old view goes on",
+        _REPLICA,
+        "if view > self.view or not self.active or seq",
+        "if view > self.view or seq",
+    ),
+    Mutant(
+        "a missing body is taken for null",
+        _ORDERING,
+        "            if body is not None:\n                self._accept_body(slot, body, out)",
+        "            self._accept_body(slot, body or NULL_BATCH, out)",
+    ),
+    Mutant(
+        "the new view ignores prepared certificates",
+        _NEW_VIEW,
+        "        for certificate in view_change.prepared:",
+        "        for certificate in ():",
+    ),
+    Mutant("the lowest prepared view wins", _NEW_VIEW, "certificate.view > best.view", "certificate.view < best.view"),
+    Mutant("the lowest checkpoint starts a view", _NEW_VIEW, "return max((v.stable", "return min((v.stable"),
+    Mutant(
+        "a NEW-VIEW is believed",
+        _NEW_VIEW,
+        "and [p.message for p in new_view.pre_prepares] == headers(new_view.view, view_changes, quorums)",
+        "",
+    ),
+    Mutant(
+        "prepared claims are believed",
+        _NEW_VIEW,
+        "c.view < view_change.view and quorums.proves_prepared(c)",
+        "c.view < view_change.view",
+    ),
+    Mutant(
+        "one VIEW-CHANGE moves everybody",
+        _VIEW_CHANGE,
+        "if len(higher) >= self._context.quorums.weak else None",
+        "if higher else None",
+    ),
+    Mutant("joins the largest view", _VIEW_CHANGE, "return min(higher)", "return max(higher)"),
+    Mutant("the wait for a new view never grows", _VIEW_CHANGE, "return base_ns << min(", "return base_ns + 0 * min("),
+    Mutant(
+        "VIEW-CHANGE is sent once",
+        "bft/core/retransmission.py",
+        "            out.broadcast(self._view_changes.own)\n        self",
+        "            pass\n        self",
+    ),
+    Mutant(
+        "NEW-VIEW is sent once", "bft/core/retransmission.py", "out.send(sender, self._view_changes.entered)", "pass"
+    ),
+    Mutant("the VIEW-CHANGE is not persisted", _VIEW_CHANGE, "        out.persist(effects.LeftView(self.own))\n", ""),
+    Mutant(
+        "the proposal is not persisted",
+        _ORDERING,
+        "        out.persist(effects.Accepted(Proposal(header, batch), prepare))\n",
+        "",
+    ),
+    Mutant(
+        "the prepared certificate is not persisted",
+        _ORDERING,
+        "                out.persist(effects.Prepared(slot.prepared, commit))\n",
+        "",
+    ),
+    Mutant(
+        "stable at f + 1 checkpoints",
+        _CHECKPOINTS,
+        "            if len(votes_for_root) >= quorum:",
+        "            if len(votes_for_root) >= 2:",
+    ),
+    Mutant(
+        "checkpoints of different roots are one",
+        _CHECKPOINTS,
+        "by_root.setdefault(vote.message.root, [])",
+        'by_root.setdefault(b"", [])',
+    ),
+    Mutant(
+        "truncation without a snapshot",
+        _CHECKPOINTS,
+        "covered = max(self._saved & self._certified, default=0)",
+        "covered = max(self._certified, default=0)",
+    ),
+    Mutant(
+        "a request executes as often as it is ordered",
+        _SESSIONS,
+        "if request.number < 1 or session.executed(request.number):",
+        "if request.number < 1:",
+    ),
+    Mutant(
+        "a later number censors earlier ones",
+        _SESSIONS,
+        "self.window |= 1 << (number - self.contiguous - 1)",
+        "self.contiguous = max(self.contiguous, number)",
+    ),
+    Mutant(
+        "sessions have no window",
+        _SESSIONS,
+        "if request.number > session.prefix_given(request) + self._parameters.session_window:",
+        "if False:",
+    ),
+    Mutant("sessions are not part of the state", _EXECUTION, "        self.sessions.flush(self._application)\n", ""),
+    Mutant(
+        "the agreed clock may run backwards",
+        _EXECUTION,
+        "self.time_ns = max(self.time_ns + 1, batch.time_ns)",
+        "self.time_ns = batch.time_ns",
+    ),
+    Mutant(
+        "any clock is good enough",
+        _ORDERING,
+        "if abs(batch.time_ns - wall_ns) > self._context.parameters.clock_bound_ns:",
+        "if False:",
+    ),
+    Mutant(
+        "the timer stops at the pre-prepare",
+        _REPLICA,
+        "            self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)\n"
+        "        return None",
+        "            for request in proposal.batch.requests:\n"
+        "                self._pending.remove(request.message.id, now_ns=now.monotonic_ns)\n"
+        "        return None",
+    ),
+    Mutant(
+        "uncertified batches are executed",
+        _TRANSFER,
+        "if not certified.commits or not self._context.quorums.proves_committed(certified):",
+        "if not certified.commits:",
+    ),
+    Mutant(
+        "state nodes are believed",
+        "bft/statemachine/replicated.py",
+        "return self._sync is not None and self._sync[1].accept(path, encoding)",
+        "return self._sync is not None and (self._sync[1].accept(path, encoding) or True)",
+    ),
+)

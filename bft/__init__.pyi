@@ -3,6 +3,7 @@ from bft import sync as sync
 from bft.client import Client as Client
 from bft.client import ClientClosed as ClientClosed
 from bft.client import ClientSettings as ClientSettings
+from bft.client import NoReceipt as NoReceipt
 from bft.client import NotAuthorised as NotAuthorised
 from bft.client import Result as Result
 from bft.client import ResultLost as ResultLost
@@ -13,5 +14,7 @@ from bft.errors import NoQuorum as NoQuorum
 from bft.errors import Overloaded as Overloaded
 from bft.errors import SessionLost as SessionLost
 from bft.errors import Timeout as Timeout
+from bft.errors import VerificationFailed as VerificationFailed
+from bft.receipt import Receipt as Receipt
 
 __version__: str

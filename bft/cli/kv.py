@@ -6,17 +6,18 @@ it is not UTF-8.
 
 import base64
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bft.cli.output import examples, print_json
-from bft.errors import ExitCode
+from bft.errors import BftError, EnvironmentFailure, ExitCode
 
 if TYPE_CHECKING:
-    from bft.client import Client, Entry
+    from bft.client import Entry, KeyValueClient
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,6 +33,12 @@ _OPTIONS = (
     ),
     click.option("--identity", metavar="NAME", default="default", show_default=True, help="Who asks: clients/NAME."),
     click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds."),
+    click.option(
+        "--receipt",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Save a proof of what was asked and answered, for `bft receipt verify`.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
@@ -55,18 +62,24 @@ def kv() -> None:
     """
 
 
-@kv.command(epilog=examples("bft kv put greeting hello --cluster mycluster", "bft kv put image - < image.png"))
+@kv.command(
+    epilog=examples(
+        "bft kv put greeting hello --cluster mycluster",
+        "bft kv put image - < image.png",
+        "bft kv put x 1 --receipt x.receipt",
+    )
+)
 @click.argument("key")
 @click.argument("value")
 @_common
 def put(key: str, value: str, *, as_json: bool, **where: Any) -> None:
     """Write VALUE under KEY; with - as VALUE, what stdin gives."""
     data = sys.stdin.buffer.read() if value == "-" else _bytes(value)
-    revision = _ask(where, lambda client: client.put(_bytes(key), data))
-    if as_json:
-        print_json({"key": key, "revision": revision})
-    else:
-        click.echo(f"revision {revision}")
+    with _asked(where, lambda client: client.put(_bytes(key), data)) as revision:
+        if as_json:
+            print_json({"key": key, "revision": revision})
+        else:
+            click.echo(f"revision {revision}")
 
 
 @kv.command(epilog=examples("bft kv get greeting --cluster mycluster", "bft kv get greeting --json"))
@@ -74,14 +87,14 @@ def put(key: str, value: str, *, as_json: bool, **where: Any) -> None:
 @_common
 def get(key: str, *, as_json: bool, **where: Any) -> int:
     """Print the value of KEY; exits with 1 if there is none."""
-    entry = _ask(where, lambda client: client.get(_bytes(key)))
-    if as_json:
-        print_json(None if entry is None else _entry(_bytes(key), entry))
-    elif entry is not None:
-        click.echo(entry.value)
-    else:
-        click.echo(f"error: there is no key {key}", err=True)
-    return ExitCode.OK if entry is not None else ExitCode.FAILED
+    with _asked(where, lambda client: client.get(_bytes(key))) as entry:
+        if as_json:
+            print_json(None if entry is None else _entry(_bytes(key), entry))
+        elif entry is not None:
+            click.echo(entry.value)
+        else:
+            click.echo(f"error: there is no key {key}", err=True)
+        return ExitCode.OK if entry is not None else ExitCode.FAILED
 
 
 @kv.command("del", epilog=examples("bft kv del greeting --cluster mycluster"))
@@ -89,14 +102,14 @@ def get(key: str, *, as_json: bool, **where: Any) -> int:
 @_common
 def delete(key: str, *, as_json: bool, **where: Any) -> int:
     """Remove KEY; exits with 1 if there is none."""
-    result = _ask(where, lambda client: client.delete(_bytes(key)))
-    if as_json:
-        print_json({"key": key, "deleted": result.deleted, "revision": result.revision})
-    elif result.deleted:
-        click.echo(f"deleted, revision {result.revision}")
-    else:
-        click.echo(f"error: there is no key {key}", err=True)
-    return ExitCode.OK if result.deleted else ExitCode.FAILED
+    with _asked(where, lambda client: client.delete(_bytes(key))) as result:
+        if as_json:
+            print_json({"key": key, "deleted": result.deleted, "revision": result.revision})
+        elif result.deleted:
+            click.echo(f"deleted, revision {result.revision}")
+        else:
+            click.echo(f"error: there is no key {key}", err=True)
+        return ExitCode.OK if result.deleted else ExitCode.FAILED
 
 
 @kv.command("range", epilog=examples("bft kv range --cluster mycluster", "bft kv range user/ user0 --limit 10 --json"))
@@ -107,14 +120,14 @@ def delete(key: str, *, as_json: bool, **where: Any) -> int:
 def range_(start: str, end: str | None, *, limit: int, as_json: bool, **where: Any) -> None:
     """List the entries from START up to but without END, in key order; without END, to the last key."""
     last = None if end is None else _bytes(end)
-    result = _ask(where, lambda client: client.range(_bytes(start), last, limit=limit))
-    if as_json:
-        print_json({"items": [_entry(key, entry) for key, entry in result.items], "more": result.more})
-        return
-    for key, entry in result.items:
-        click.echo(key + b"\t" + entry.value)
-    if result.more:
-        click.echo("there is more: go on from the last key", err=True)
+    with _asked(where, lambda client: client.range(_bytes(start), last, limit=limit)) as result:
+        if as_json:
+            print_json({"items": [_entry(key, entry) for key, entry in result.items], "more": result.more})
+            return
+        for key, entry in result.items:
+            click.echo(key + b"\t" + entry.value)
+        if result.more:
+            click.echo("there is more: go on from the last key", err=True)
 
 
 @kv.command(
@@ -147,28 +160,50 @@ def cas(
         raise click.UsageError("give one of --new VALUE and --delete")
     expected = None if expect is None else _bytes(expect)
     replacement = None if new is None else _bytes(new)
-    result = _ask(where, lambda client: client.cas(_bytes(key), expected, replacement))
-    if as_json:
-        before = None if result.previous is None else _entry(_bytes(key), result.previous)
-        print_json({"key": key, "swapped": result.swapped, "revision": result.revision, "previous": before})
-    elif result.swapped:
-        click.echo(f"swapped, revision {result.revision}")
-    else:
-        held = "does not exist" if result.previous is None else f"holds {_text(result.previous.value)}"
-        click.echo(f"error: {key} {held}", err=True)
-    return ExitCode.OK if result.swapped else ExitCode.FAILED
+    with _asked(where, lambda client: client.cas(_bytes(key), expected, replacement)) as result:
+        if as_json:
+            before = None if result.previous is None else _entry(_bytes(key), result.previous)
+            print_json({"key": key, "swapped": result.swapped, "revision": result.revision, "previous": before})
+        elif result.swapped:
+            click.echo(f"swapped, revision {result.revision}")
+        else:
+            held = "does not exist" if result.previous is None else f"holds {_text(result.previous.value)}"
+            click.echo(f"error: {key} {held}", err=True)
+        return ExitCode.OK if result.swapped else ExitCode.FAILED
 
 
-def _ask(where: dict[str, Any], question: "Callable[[Client], Awaitable[T]]") -> T:
-    """Connect, ask, close."""
+@contextmanager
+def _asked(where: dict[str, Any], question: "Callable[[KeyValueClient], Awaitable[T]]") -> Iterator[T]:
+    """Connect, ask, close; gives the answer.  A receipt that cannot be had or saved is an error after that."""
+    answer, failure = _ask(where, question)
+    yield answer
+    if failure is not None:
+        raise failure
+
+
+def _ask(
+    where: dict[str, Any], question: "Callable[[KeyValueClient], Awaitable[T]]"
+) -> tuple[T, BftError | OSError | None]:
     import asyncio
 
-    from bft.client import connect
+    from bft.cli.recording import RecordingClient
+    from bft.client import NoReceipt, connect
 
-    async def ask() -> T:
+    receipt: Path | None = where["receipt"]
+    if receipt is not None and not receipt.parent.is_dir():  # better now than after the operation was carried out
+        raise EnvironmentFailure(f"{receipt.parent}: no such directory")
+
+    async def ask() -> tuple[T, BftError | OSError | None]:
         path, identity, timeout = where["cluster"], where["identity"], where["timeout"]
         async with connect(path, identity=identity, timeout=timeout) as client:
-            return await question(client)
+            recording = RecordingClient(client)
+            answer = await question(recording)
+            if receipt is not None:
+                try:
+                    await recording.save_receipt(receipt)
+                except (NoReceipt, OSError) as error:
+                    return answer, error
+            return answer, None
 
     return asyncio.run(ask())
 

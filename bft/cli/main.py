@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "kv": ("bft.cli.kv", "kv", "Read and write the key-value service."),
     "ca": ("bft.cli.ca", "ca", "Show the cluster's certificates, issue new ones."),
     "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, verify."),
+    "receipt": ("bft.cli.receipt", "receipt", "Proofs of what the cluster did: verify."),
     "doctor": ("bft.cli.doctor", "doctor", "Say why a cluster stalls."),
     "sim": ("bft.cli.sim", "sim", "Run the protocol in the deterministic simulator."),
 }

@@ -1,7 +1,7 @@
 """The SDK: `connect` gives a `Client`; `bft.sync` has its blocking twin."""
 
 from bft.client.client import Client, ClientStatus, ReplicaStatus, connect
-from bft.client.errors import ClientClosed, NotAuthorised, ResultLost
+from bft.client.errors import ClientClosed, NoReceipt, NotAuthorised, ResultLost
 from bft.client.kv import KeyValueClient
 from bft.client.result import Result
 from bft.client.settings import ClientSettings
@@ -16,6 +16,7 @@ __all__ = [
     "DeleteResult",
     "Entry",
     "KeyValueClient",
+    "NoReceipt",
     "NotAuthorised",
     "RangeResult",
     "ReplicaStatus",

@@ -94,7 +94,7 @@ class Client(KeyValueClient):
             cluster.parameters.request_bytes_max - REQUEST_OVERHEAD_BYTES - OPERATION_OVERHEAD_BYTES
         )
         self._dispatcher = Dispatcher(
-            parameters=cluster.parameters,
+            cluster=cluster,
             settings=self._settings,
             client=identity.key.public.raw,
             certificate=identity.certificate,

@@ -6,16 +6,19 @@ takes ``now``, ``next_deadline`` says when ``on_deadline`` is due.
 
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 from bft.client.bundler import Bundler, PendingCall, Waiter
 from bft.client.collector import Accepted, ReplyCollector, ViewTracker
 from bft.client.errors import NotAuthorised, ResultLost
 from bft.client.exchange import Exchange
+from bft.client.proof import Proof
 from bft.client.result import Result
 from bft.client.retry import Backoff, Jitter, RoundTrip, full_spread
 from bft.client.session import SessionWindow
 from bft.client.settings import ClientSettings
 from bft.codec import encode_frame
+from bft.config import ClusterConfig
 from bft.core.effects import Rejection
 from bft.core.messages import (
     ClientKey,
@@ -27,7 +30,6 @@ from bft.core.messages import (
     Request,
     RequestKind,
 )
-from bft.core.parameters import Parameters
 from bft.core.ports import Signer
 from bft.core.quorum import Quorums
 from bft.errors import ApplicationError, BftError, Overloaded, SessionLost, Timeout
@@ -61,7 +63,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        parameters: Parameters,
+        cluster: ClusterConfig,
         settings: ClientSettings,
         client: ClientKey,
         certificate: bytes,
@@ -70,6 +72,8 @@ class Dispatcher:
         nonce: Callable[[], int],  # the wall clock in ns
         jitter: Jitter = full_spread,
     ) -> None:
+        parameters = cluster.parameters
+        self._cluster = cluster
         self._quorums = Quorums.of(parameters.n)
         self._session_window = parameters.session_window
         self._bundles_max = settings.bundles_max
@@ -88,6 +92,8 @@ class Dispatcher:
         self._window: SessionWindow | None = None
         self._registration: Exchange | None = None
         self._exchanges: dict[int, Exchange] = {}  # of the current session, by number: at most `bundles_max`
+        # Of answered requests, by session and number, while somebody holds a result: late replies go there.
+        self._proofs: WeakValueDictionary[tuple[int, int], Proof] = WeakValueDictionary()
         self._failure: BftError | None = None  # why no call is taken any more
         self._on_registered: list[Waiter] = []
 
@@ -203,10 +209,14 @@ class Dispatcher:
                     self._send_again(exchange, now)
 
     def on_reply(self, sender: ReplicaId, reply: Reply, now: float) -> None:
-        """Count a reply that came on ``sender``'s link; whatever it answers that is not under way is dropped."""
+        """Count a reply that came on ``sender``'s link; dropped if nobody waits for it or holds its result."""
         answered = self._find(reply.outcome.session, reply.outcome.number)
         accepted = None if answered is None else answered.collector.add(sender, reply)
-        if answered is not None and accepted is not None:
+        if answered is None:
+            proof = self._proofs.get((reply.outcome.session, reply.outcome.number))
+            if proof is not None:
+                proof.add(sender, reply)
+        elif accepted is not None:
             if answered is self._registration:
                 self._on_registration(accepted.outcome, now)
             else:
@@ -289,7 +299,9 @@ class Dispatcher:
             self._lose_session(now)
         elif outcome.status is ReplyStatus.EXECUTED:
             self._finish(exchange, now)
-            _answer(exchange.calls, outcome)
+            proof = Proof(self._cluster, exchange.request, accepted)
+            self._proofs[outcome.session, outcome.number] = proof
+            _answer(exchange.calls, outcome, proof)
             # The rest was not executed, and never will be under this number: its results would have grown too large.
             self._bundler.put_back(exchange.calls[len(outcome.results) :])
         elif outcome.status is ReplyStatus.RESULT_DISCARDED:
@@ -359,9 +371,9 @@ def _fail(waiter: Waiter, error: BftError) -> None:
         waiter.set_exception(error)
 
 
-def _answer(calls: list[PendingCall], outcome: Outcome) -> None:
+def _answer(calls: list[PendingCall], outcome: Outcome, proof: Proof) -> None:
     seq = outcome.seq
-    for call, encoded in zip(calls, outcome.results, strict=False):
+    for position, (call, encoded) in enumerate(zip(calls, outcome.results, strict=False)):
         waiter = call.waiter
         if waiter.done():
             continue
@@ -371,6 +383,6 @@ def _answer(calls: list[PendingCall], outcome: Outcome) -> None:
             waiter.set_exception(ApplicationError("bad_result", "the service's answer is not an encoded result"))
             continue
         if isinstance(decoded, Ok):
-            waiter.set_result(Result(decoded.value, seq))
+            waiter.set_result(Result(decoded.value, seq, proof, position))
         else:
             waiter.set_exception(ApplicationError(decoded.code, decoded.message or decoded.code))

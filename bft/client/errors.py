@@ -1,6 +1,6 @@
 """Errors that only a client meets; the others are in `bft.errors`."""
 
-from bft.errors import BftError, ExitCode
+from bft.errors import BftError, ExitCode, VerificationFailed
 
 
 class NotAuthorised(BftError):
@@ -11,6 +11,10 @@ class NotAuthorised(BftError):
 
 class ResultLost(BftError):
     """The operation executed, but the replicas no longer hold its result; do not submit it again."""
+
+
+class NoReceipt(VerificationFailed):
+    """The result stands, but too few of the replies that were received so far prove it to others."""
 
 
 class ClientClosed(BftError):

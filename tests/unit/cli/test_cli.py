@@ -17,6 +17,7 @@ GROUPS = {
     "kv": ("put", "get", "del", "range", "cas"),
     "ca": ("show", "issue"),
     "evidence": ("list", "verify"),
+    "receipt": ("verify",),
 }
 COMMANDS = [(group, command) for group, commands in GROUPS.items() for command in commands] + [("doctor",)]
 

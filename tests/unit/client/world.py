@@ -1,6 +1,7 @@
 """A dispatcher with scripted links, waiters without an event loop, and replicas that are a few lines."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bft.auth import KeySigner
 from bft.client.bundler import PendingCall
@@ -9,6 +10,7 @@ from bft.client.errors import ClientClosed
 from bft.client.result import Result
 from bft.client.settings import ClientSettings
 from bft.codec import Limits, MessageType, decode_body
+from bft.config import Address, ClusterConfig, ReplicaEntry
 from bft.core.messages import Authenticated, BatchResult, Outcome, Refusal, Reply, ReplyStatus, Request, RequestKind
 from bft.core.parameters import Parameters
 from bft.errors import Timeout
@@ -17,6 +19,7 @@ from crypto.keys import PrivateKey
 from crypto.signatures import Domain
 
 KEY = PrivateKey.from_seed(b"c" * 32)
+REPLICA_KEYS = [PrivateKey.from_seed(bytes([replica]) * 32) for replica in range(13)]
 CERTIFICATE = b"certificate"
 FRAME_HEAD_BYTES = 6
 SESSION = 7
@@ -73,6 +76,14 @@ class FakeLinks:
         return "; ".join(f"replica {replica}: down" for replica in sorted(self.down))
 
 
+def cluster_of(parameters: Parameters, name: str = "test", *, epoch: int = 0) -> ClusterConfig:
+    """A cluster of `REPLICA_KEYS` that nobody could connect to."""
+    nowhere = Address("127.0.0.1", 1)
+    keys = [key.public.raw for key in REPLICA_KEYS[: parameters.n]]
+    replicas = tuple(ReplicaEntry(replica, key, nowhere, nowhere, nowhere) for replica, key in enumerate(keys))
+    return ClusterConfig(name, epoch, "bft.statemachine.kv:KeyValue", Path("ca.crt"), replicas, parameters)
+
+
 class World:
     """One client and what n replicas would answer it; `now` moves by hand, and retries have no jitter."""
 
@@ -83,7 +94,7 @@ class World:
         self.links = FakeLinks(Limits.of(parameters), n)
         self.nonces = iter(range(1000, 2000))
         self.dispatcher = Dispatcher(
-            parameters=parameters,
+            cluster=cluster_of(parameters),
             settings=ClientSettings(**settings),
             client=KEY.public.raw,
             certificate=CERTIFICATE,

@@ -56,7 +56,8 @@ class Retransmission:
 
     def on_status(self, sender: ReplicaId, status: Status, out: Outbox, *, now_ns: int) -> None:
         """Give a peer what it evidently lacks, not more often than twice a status interval; the rest it asks for."""
-        if now_ns < self._answered_ns.get(sender, 0) + self._context.parameters.status_interval_ns // 2:
+        answered_ns = self._answered_ns.get(sender)
+        if answered_ns is not None and now_ns < answered_ns + self._context.parameters.status_interval_ns // 2:
             return
         self._answered_ns[sender] = now_ns
         view = self._current.view

@@ -31,12 +31,6 @@ MUTANTS = (
         "prepared needs no other backup", _ORDERING, "if 1 + len(prepares) >= quorum:", "if 1 + len(prepares) >= 2:"
     ),
     Mutant(
-        "PREPAREs for other digests count",
-        _ORDERING,
-        "prepares = slot.matching_prepares(digest)",
-        "prepares = list(slot.prepares.values())",
-    ),
-    Mutant(
         "COMMITs for other digests count",
         _ORDERING,
         "commits = slot.matching_commits(digest)",
@@ -50,10 +44,20 @@ MUTANTS = (
         "if not batch.requests:",
     ),
     Mutant(
-        "the second header replaces the first",
+        "a second header is taken as well",
         _ORDERING,
-        "slot.header = slot.header or header",
-        "slot.header = header",
+        "        if slot.seen_header is not None and (proof := evidence_of(slot.seen_header, header)):\n"
+        "            return proof\n"
+        "        if slot.header is not None and slot.batch is not None:\n"
+        "            return Rejection.DUPLICATE\n",
+        "",
+    ),
+    Mutant(
+        "conflicting headers in PREPAREs go unnoticed",
+        _ORDERING,
+        "        if slot.seen_header is not None and (proof := evidence_of(slot.seen_header, prepare.header)):\n"
+        "            return proof  # two headers by one primary: the vote itself may be honest\n",
+        "",
     ),
     Mutant(
         "equivocation goes unnoticed",

@@ -26,6 +26,7 @@ from bft.core.messages import (
 from bft.core.new_view import headers
 from bft.core.parameters import Parameters
 from bft.core.replica import Replica
+from bft.statemachine import StateMachine
 from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState
 from bft.testing.symbolic import ClientSigner, Registry, SymbolicAdmission, SymbolicSigner, symbolic_certificate
@@ -36,8 +37,11 @@ CLIENT = b"c" * 32
 class Stage:
     """One real replica core and handles to sign as anybody else."""
 
-    def __init__(self, *, n: int, me: int, checkpoint_interval: int = 4, **overrides: int) -> None:
+    def __init__(
+        self, *, n: int, me: int, checkpoint_interval: int = 4, service: StateMachine | None = None, **overrides: int
+    ) -> None:
         self.n, self.me = n, me
+        self._service = service or KeyValue()
         self.parameters = Parameters(
             n=n, checkpoint_interval=checkpoint_interval, window=2 * checkpoint_interval, **overrides
         )
@@ -55,7 +59,7 @@ class Stage:
             parameters=self.parameters,
             signer=self.signers[self.me],
             admission=SymbolicAdmission(),
-            application=ReplicatedState(KeyValue()),
+            application=ReplicatedState(self._service),
         )
 
     # --- driving

@@ -6,6 +6,8 @@ from bft.core import effects
 from bft.core.effects import Rejection
 from bft.core.events import ClientRequest
 from bft.core.messages import NULL_BATCH, Batch, Commit, Evidence, Prepare, Proposal, Reply
+from bft.core.parameters import SECOND
+from bft.statemachine import Context, StateMachine
 from tests.paper.stage import Stage, executed, rejections, sent
 
 
@@ -179,3 +181,29 @@ def test_the_pipeline_is_bounded(primary: Stage) -> None:
     for number in range(1, 2 * primary.parameters.pipeline_depth):
         primary.step(ClientRequest(primary.request(number)))
     assert len(sent(primary.effects, Proposal)) == primary.parameters.pipeline_depth
+
+
+class Clock(StateMachine):
+    """Notes the agreed time of each operation."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    def apply(self, ctx: Context, operation: bytes) -> bytes:
+        self.times.append(ctx.time_ns)
+        return b""
+
+
+def test_the_agreed_time_never_runs_backwards() -> None:
+    """TOCS'02 §2.4: the value comes from the primary, whose clock may be set back, or who may lie within the bound."""
+    clock = Clock()
+    stage = Stage(n=4, me=1, service=clock)
+    stage.commit_batch(1)
+    session = (1 << 16) | 0
+    for number, back_ns in ((1, 0), (2, 5 * SECOND)):
+        batch = Batch(stage.now.wall_ns - back_ns, (stage.request(number, session=session),))
+        stage.receive(0, stage.proposal(seq=number + 1, batch=batch))
+        for replica in (0, 2, 3):
+            stage.receive(replica, stage.commit(replica, seq=number + 1, digest=batch.digest))
+    first, second = clock.times
+    assert second > first

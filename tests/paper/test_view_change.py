@@ -16,6 +16,7 @@ from bft.core.messages import (
     Prepare,
     PrePrepare,
     Proposal,
+    Status,
     ViewChange,
 )
 from bft.core.parameters import SECOND
@@ -278,3 +279,27 @@ def test_batches_above_the_stable_checkpoint_are_served_whatever_the_archive_lim
         stage.commit_batch(seq)
     (answer,) = sent(stage.receive(3, FetchBatches(0)), Batches)
     assert [c.seq for c in answer.batches] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_nothing_is_prepared_in_a_view_before_its_new_view(backup: Stage) -> None:
+    """§4.4: the new primary multicasts pre-prepares only after the NEW-VIEW, and backups accept none before it."""
+    for replica in (2, 3):
+        backup.receive(replica, backup.view_change(replica, view=2))
+    assert (backup.replica.view, backup.replica.active) == (2, False)
+    happened = backup.receive(2, backup.proposal(view=2, seq=1, batch=backup.batch()))
+    assert not sent(happened, Prepare)
+
+
+def test_who_missed_the_new_view_gets_it_in_answer_to_its_status(backup: Stage) -> None:
+    """DESIGN §5: sent once and lost must not mean for ever."""
+    votes = [backup.view_change(replica, view=2) for replica in (0, 2, 3)]
+    backup.receive(2, backup.new_view(2, votes))
+    happened = backup.receive(3, Status(1, False, 0, 0, 1))
+    assert [e.to for e in happened if isinstance(e, effects.Send) and e.message == backup.new_view(2, votes)] == [3]
+
+
+def test_who_missed_a_view_change_gets_ours_in_answer_to_its_status(backup: Stage) -> None:
+    """DESIGN §5."""
+    for replica in (2, 3):
+        backup.receive(replica, backup.view_change(replica, view=2))
+    assert [v.view for v in sent(backup.receive(0, Status(0, True, 0, 0, 1)), ViewChange)] == [2]

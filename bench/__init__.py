@@ -1,1 +1,1 @@
-"""The benchmark: load, faults, measurement, report. Uses the public SDK and the CLI only."""
+"""The benchmark: load, faults, measurement, a verdict on safety from the same run, and a report."""

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, verify."),
     "receipt": ("bft.cli.receipt", "receipt", "Proofs of what the cluster did: verify."),
     "doctor": ("bft.cli.doctor", "doctor", "Say why a cluster stalls."),
+    "bench": ("bft.cli.bench", "bench", "Measure throughput and latency, also under attack."),
     "sim": ("bft.cli.sim", "sim", "Run the protocol in the deterministic simulator."),
 }
 

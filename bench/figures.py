@@ -1,0 +1,150 @@
+"""From what was recorded to what is reported; pure functions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.cluster import Usage, ViewEvent
+from bench.latency import INTERVAL_S, Interval, Latencies, percentiles_ms
+
+_RECOVERED: Final = 0.95
+_WINDOW: Final = 10  # intervals: throughput is judged by the second
+_BUSY: Final = 0.85  # of a core: a load generator above that may be what limits the run
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A replica at one end of the measurement."""
+
+    status: Mapping[str, Any] | None
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A view change, in seconds of the measurement: from the first replica that left to the quorum in the next view."""
+
+    begin_s: float
+    end_s: float
+    view: int
+
+
+def view_changes(events: Sequence[ViewEvent], correct: int, *, epoch_s: float, until_s: float) -> list[Span]:
+    """View changes of which all `correct` replicas' events are given; `epoch_s`: when the measurement began."""
+    spans: list[Span] = []
+    begin_s: float | None = None
+    entered: dict[int, set[int]] = {}
+    for event in events:
+        at_s = event.at_s - epoch_s
+        if not event.entered:
+            begin_s = at_s if begin_s is None else begin_s
+        elif begin_s is not None:
+            entered.setdefault(event.view, set()).add(event.replica)
+            if len(entered[event.view]) == correct:
+                spans.append(Span(begin_s, at_s, event.view))
+                begin_s = None
+    if begin_s is not None:
+        spans.append(Span(begin_s, until_s, max((event.view for event in events), default=0)))
+    return [span for span in spans if span.end_s > 0 and span.begin_s < until_s]
+
+
+def longest_pause_s(timeline: Sequence[Interval]) -> float:
+    """The longest time without any operation, in steps of the time line."""
+    longest = current = 0
+    for interval in timeline:
+        current = 0 if interval.total else current + 1
+        longest = max(longest, current)
+    return round(longest * INTERVAL_S, 3)
+
+
+def recovery_s(timeline: Sequence[Interval], fault_s: float) -> float | None:
+    """From a fault to the first second with 95 % of the throughput before it; None: never, or not to be told."""
+    fault = int(fault_s / INTERVAL_S)
+    before = [interval.total for interval in timeline[:fault]]
+    if len(before) < _WINDOW:
+        return None
+    wanted = sum(before) / len(before) * _WINDOW * _RECOVERED
+    totals = [interval.total for interval in timeline]
+    # The second in which it happens may still hold a full second's work: look from the first dip on.
+    dip = next((i for i in range(fault, len(totals)) if totals[i] < 0.5 * wanted / _WINDOW), None)
+    if dip is None:
+        return 0.0
+    for first in range(dip + 1, len(totals) - _WINDOW + 1):
+        if sum(totals[first : first + _WINDOW]) >= wanted:
+            return round(first * INTERVAL_S - fault_s, 3)
+    return None
+
+
+def figures(
+    latencies: Latencies,
+    timeline: Sequence[Interval],
+    *,
+    seconds: float,
+    failed: int,
+    edges: Mapping[int, tuple[Edge, Edge]],
+    workers_cpu_s: Sequence[float],
+    busy_s: float,
+    floor: Mapping[str, float],
+    faulty: Mapping[int, float | None],
+    changes: Sequence[Span],
+) -> dict[str, Any]:
+    """Everything that is told of a safe run."""
+    total = latencies.histogram().get_total_count()
+    replicas = [_replica(i, ends, total, seconds, faulty=i in faulty) for i, ends in sorted(edges.items())]
+    cpu_us = sum(r["cpu_us_per_operation"] or 0 for r in replicas)
+    load = sum(workers_cpu_s)
+    others = max(0.0, busy_s - load - sum(r["cpu_s"] or 0 for r in replicas))
+    return {
+        "operations": total,
+        "failed": failed,
+        "seconds": round(seconds, 3),
+        "operations_per_s": round(total / seconds, 1) if seconds else 0.0,
+        "latency_ms": {
+            "all": percentiles_ms(latencies.histogram()),
+            **{kind: percentiles_ms(latencies.histogram(kind)) for kind in sorted(latencies.kinds)},
+        },
+        "longest_pause_s": longest_pause_s(timeline),
+        "recovery_s": {
+            str(replica): recovery_s(timeline, at_s) for replica, at_s in faulty.items() if at_s is not None
+        },
+        "view_changes": [{"begin_s": round(s.begin_s, 3), "end_s": round(s.end_s, 3), "view": s.view} for s in changes],
+        "replicas": replicas,
+        "replicas_cpu_us_per_operation": round(cpu_us, 1),
+        "verifications_worth": round(cpu_us / floor["verify_us"], 2),
+        "load_cpu_us_per_operation": round(load * 1e6 / total, 1) if total else None,
+        "load_cores": [round(cpu / seconds, 2) for cpu in workers_cpu_s] if seconds else [],
+        "others_cores": round(others / seconds, 2) if seconds else None,
+        "load_is_bottleneck": bool(seconds) and any(cpu / seconds > _BUSY for cpu in workers_cpu_s),
+    }
+
+
+def _replica(replica: int, ends: tuple[Edge, Edge], total: int, seconds: float, *, faulty: bool) -> dict[str, Any]:
+    """One replica during the measurement; null where it did not answer."""
+    first, last = ends
+    row: dict[str, Any] = {"id": replica, "faulty": faulty}
+    cpu_s = None if first.usage is None or last.usage is None else last.usage.cpu_s - first.usage.cpu_s
+    row["cpu_s"] = None if cpu_s is None else round(cpu_s, 2)
+    row["cores"] = None if cpu_s is None or not seconds else round(cpu_s / seconds, 2)
+    row["cpu_us_per_operation"] = None if cpu_s is None or not total else round(cpu_s * 1e6 / total, 1)
+    row["rss_mb"] = None if last.usage is None else round(last.usage.rss_bytes / 2**20, 1)
+    if first.status is None or last.status is None:
+        return row
+    operations, requests, batches = (
+        last.status[name] - first.status[name]
+        for name in ("executed_operations", "executed_requests", "executed_batches")
+    )
+    log, log_before = last.status["log"], first.status["log"]
+    syncs = log["syncs"] - log_before["syncs"]
+    return row | {
+        "operations": operations,
+        "requests": requests,
+        "batches": batches,
+        "operations_per_batch": round(operations / batches, 1) if batches else None,
+        "log_syncs": syncs,
+        "log_syncs_per_operation": round(syncs / operations, 4) if operations else None,
+        "log_bytes_per_operation": round((log["bytes"] - log_before["bytes"]) / operations, 1) if operations else None,
+        "sync_ms": round((log["sync_s"] - log_before["sync_s"]) / syncs * 1000, 3) if syncs else None,
+        "view": last.status["view"],
+        "view_changes": last.status["view_changes"] - first.status["view_changes"],
+        "evidence": [proof["accused"] for proof in last.status["evidence"]],
+    }

@@ -1,0 +1,134 @@
+"""The load generators, seen from the run: started, told when to begin, listened to, ended."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from bench.options import Options
+from bench.worker import Plan
+from bft.errors import BftError
+from deploy import launcher
+
+_LINE_BYTES_MAX: Final = 1 << 20
+_END_S: Final = 5.0
+
+
+class LoadFailed(BftError):
+    """A load generator ended before its time; the text is its own."""
+
+
+class Worker:
+    """One process of the load."""
+
+    def __init__(self, process: asyncio.subprocess.Process, result: Path) -> None:
+        self._process = process
+        self._result = result
+        self._following: asyncio.Task[None] | None = None
+        self.operations = 0
+        self.errors = 0
+
+    @classmethod
+    async def start(cls, plan: Plan) -> "Worker":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "bench.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES_MAX,
+            env=launcher.replica_environment(),
+            start_new_session=True,  # Ctrl-C is for us to handle
+        )
+        worker = cls(process, Path(plan.result))
+        worker._say(plan.json())
+        return worker
+
+    async def ready(self) -> None:
+        """Connected, and its keys are written.  Raises LoadFailed."""
+        if not await self._stream(self._process.stdout).readline():
+            await self._raise()
+
+    def go(self, begin_s: float) -> None:
+        self._say(f"go {begin_s!r}")
+        self._following = asyncio.create_task(self._follow())
+
+    def stop(self) -> None:
+        """Let it finish what it is at, and write its results."""
+        with contextlib.suppress(RuntimeError, OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    async def result(self) -> dict[str, Any]:
+        """When it has ended.  Raises LoadFailed."""
+        if self._following is not None:
+            await self._following
+        if await self._process.wait() != 0:
+            await self._raise()
+        document: dict[str, Any] = json.loads(await asyncio.to_thread(self._result.read_text))
+        return document
+
+    async def end(self) -> None:
+        """Leave no process behind."""
+        if self._following is not None:
+            self._following.cancel()
+        if self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), _END_S)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+    async def _follow(self) -> None:
+        async for line in self._stream(self._process.stdout):
+            report = json.loads(line)
+            self.operations, self.errors = report["operations"], report["errors"]
+
+    async def _raise(self) -> None:
+        err = (await self._stream(self._process.stderr).read()).decode(errors="replace").splitlines()
+        code = await self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise LoadFailed(f"a load generator failed: {err[-1].removeprefix('error: ') if err else how}")
+
+    def _say(self, line: str) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(line.encode() + b"\n")
+
+    @staticmethod
+    def _stream(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+        if stream is None:
+            raise LoadFailed("a load generator was started without its streams")
+        return stream
+
+
+@contextlib.asynccontextmanager
+async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterator[list[Worker]]:
+    """One process a core at most, each with its share of the clients; ended when the block ends."""
+    count = min(options.clients, len(os.sched_getaffinity(0)))
+    started: list[Worker] = []
+    try:
+        for number in range(count):
+            plan = Plan(
+                cluster=str(cluster),
+                result=str(scratch / f"load-{number}.json"),
+                clients=list(range(number, options.clients, count)),
+                callers_per_client=options.callers_per_client,
+                callers=options.callers,
+                bundles_max=None if options.bundle is None else options.inflight,
+                bundle_operations_max=options.bundle,
+                value_size=options.value_size,
+                reads=options.reads,
+                keys=options.keys,
+                warmup_s=options.warmup_s,
+                duration_s=options.duration_s,
+            )
+            started.append(await Worker.start(plan))
+        yield started
+    finally:
+        await asyncio.gather(*(worker.end() for worker in started))

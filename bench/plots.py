@@ -1,0 +1,163 @@
+"""The pictures of a report, as SVG and PNG; matplotlib is loaded here and nowhere else."""
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from bench.latency import INTERVAL_S, curve
+from bench.run import Outcome
+
+_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2563eb", "#d97706", "#059669", "#dc2626", "#94a3b8"
+_REPLICAS: Final = (_BLUE, _ORANGE, _GREEN, "#7c3aed", "#0891b2", "#be185d", "#65a30d")
+_INK: Final = "#334155"
+
+
+def over_time(outcome: Outcome) -> Figure:
+    """Throughput above latency, on one time axis, with faults and view changes."""
+    figure, (top, bottom) = _figure(height=5.4, rows=2)
+    timeline = outcome.timeline
+    middles = [interval.begin_s + INTERVAL_S / 2 for interval in timeline]
+    rates = [interval.total / INTERVAL_S for interval in timeline]
+    top.fill_between(middles, rates, color=_BLUE, alpha=0.12, linewidth=0)
+    top.plot(middles, rates, color=_BLUE, linewidth=1.3)
+    top.set_ylim(bottom=0)
+    top.set_ylabel("operations a second")
+    top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    for name, color, values in (
+        ("p50", _GREEN, [interval.p50_us for interval in timeline]),
+        ("p99", _ORANGE, [interval.p99_us for interval in timeline]),
+        ("max", _GREY, [interval.max_us for interval in timeline]),
+    ):
+        numbers = [math.nan if value is None else value / 1000 for value in values]
+        bottom.plot(middles, numbers, color=color, linewidth=1.2, label=name, zorder=1 if name == "max" else 2)
+    bottom.set_yscale("log")
+    bottom.set_ylabel("latency, ms")
+    bottom.set_xlabel("seconds of the measurement (100 ms each point)")
+    _plain_log(bottom)
+    bottom.legend(loc="upper left", ncols=3, frameon=False)
+    for axes in (top, bottom):
+        _mark(axes, outcome, text=axes is top)
+        axes.set_xlim(0, max(len(timeline) * INTERVAL_S, INTERVAL_S))
+    return figure
+
+
+def percentiles(outcome: Outcome) -> Figure:
+    """Latency by percentile, the tail stretched: each grid line is a tenth of the operations before it."""
+    figure, (axes,) = _figure(height=3.6)
+    highest = 0.0
+    for kind, color in zip(sorted(outcome.latencies.kinds), (_ORANGE, _BLUE), strict=False):
+        points = curve(outcome.latencies.histogram(kind))
+        if not points:
+            continue
+        highest = max(highest, points[-1][0])
+        axes.plot(
+            [_tail(p) for p, _ in points],
+            [ms for _, ms in points],
+            color=color,
+            marker="o",
+            markersize=3,
+            linewidth=1.3,
+            label={"put": "writes", "get": "reads"}.get(kind, kind),
+        )
+    ticks = [p for p in (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999) if p <= highest]
+    axes.set_xticks([_tail(p) for p in ticks], [f"{p:g} %" for p in ticks])
+    axes.set_yscale("log")
+    _plain_log(axes)
+    axes.set_xlabel("share of the operations that were at least as quick")
+    axes.set_ylabel("latency, ms")
+    axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def resources(outcome: Outcome) -> Figure:
+    """The cores that each replica used, over time."""
+    figure, (axes,) = _figure(height=3.0)
+    samples = outcome.samples
+    for replica in sorted(samples[0].cpu_s) if samples else []:
+        both = [(a, b) for a, b in pairwise(samples) if replica in a.cpu_s and replica in b.cpu_s]
+        axes.plot(
+            [(a.at_s + b.at_s) / 2 for a, b in both],
+            [(b.cpu_s[replica] - a.cpu_s[replica]) / (b.at_s - a.at_s) for a, b in both],
+            color=_REPLICAS[replica % len(_REPLICAS)],
+            linewidth=1.3,
+            linestyle="--" if replica in outcome.faults else "-",
+            label=f"replica {replica}" + (" (faulty)" if replica in outcome.faults else ""),
+        )
+    _mark(axes, outcome, text=False)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, max(len(outcome.timeline) * INTERVAL_S, INTERVAL_S))
+    axes.set_ylabel("cores")
+    axes.set_xlabel("seconds of the measurement")
+    axes.legend(loc="lower left", ncols=4, frameon=False)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """The element, for a page: without the prologue of a file."""
+    stream = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as a file."""
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)  # type: ignore[no-untyped-call]
+    return stream.getvalue()
+
+
+def _figure(*, height: float, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(10, height), dpi=110, layout="constrained")
+    made: Any = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    axes: list[Axes] = list(made[:, 0])
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.spines[["left", "bottom"]].set_color(_GREY)
+        each.tick_params(colors=_INK, which="both")
+        each.grid(visible=True, color="#e2e8f0", linewidth=0.8)
+        each.set_axisbelow(True)
+        each.xaxis.label.set_color(_INK)
+        each.yaxis.label.set_color(_INK)
+    return figure, axes
+
+
+def _mark(axes: Axes, outcome: Outcome, *, text: bool) -> None:
+    """Shade view changes, draw the faults."""
+    for span in outcome.changes:
+        # A view change of milliseconds is still to be seen.
+        axes.axvspan(span.begin_s, max(span.end_s, span.begin_s + INTERVAL_S / 2), color=_RED, alpha=0.18, linewidth=0)
+        if text:
+            label = f"view {span.view}\n{(span.end_s - span.begin_s) * 1000:,.0f} ms"
+            axes.annotate(label, (span.end_s, 0.04), xycoords=("data", "axes fraction"), color=_RED, fontsize=8,
+                          xytext=(5, 0), textcoords="offset points")  # fmt: skip
+    behaviours = {fault.replica: fault.behaviour for fault in outcome.options.faults}
+    for replica, at_s in outcome.faults.items():
+        if at_s is None:
+            continue
+        axes.axvline(at_s, color=_RED, linewidth=1.2, linestyle="--")
+        if text:
+            axes.annotate(f"replica {replica}: {behaviours[replica]} ", (at_s, 0.96), ha="right", va="top",
+                          xycoords=("data", "axes fraction"), color=_RED, fontsize=8.5,
+                          xytext=(-3, 0), textcoords="offset points")  # fmt: skip
+
+
+def _tail(percentile: float) -> float:
+    return -math.log10(1 - percentile / 100)
+
+
+def _plain_log(axes: Axes) -> None:
+    """Numbers as people write them on a logarithmic axis, few or many decades."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    few = high / low < 30
+    minor = FuncFormatter(lambda value, _: f"{value:g}" if few and f"{value:.0e}"[0] in "235" else "")
+    axes.yaxis.set_minor_formatter(minor)

@@ -1,0 +1,195 @@
+"""What a run leaves in its directory: result.json, time line, histogram logs, and a page that a person enjoys."""
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from bench.latency import timeline_csv
+from bench.run import Outcome
+from bft.errors import EnvironmentFailure
+
+_STYLE: Final = """
+:root { color-scheme: light }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1e293b; background: #f1f5f9; margin: 0 }
+main { max-width: 1060px; margin: 0 auto; padding: 28px 20px 60px }
+h1 { font-size: 25px; margin: 0 0 2px } h2 { font-size: 17px; margin: 0 0 8px }
+.sub { color: #64748b; margin: 0 0 20px }
+section { background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 18px 20px; margin: 0 0 16px }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 0 0 16px }
+.tile { flex: 1 1 140px; background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 12px 16px }
+.tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums } .tile span { color: #64748b }
+.safe { border-left: 5px solid #059669 } .unsafe { border-left: 5px solid #dc2626 }
+.note { border-left: 5px solid #d97706 }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th { text-align: left; color: #64748b; font-weight: 500 }
+th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid #f1f5f9 }
+.n { text-align: right } svg { width: 100%; height: auto }
+.wide { overflow-x: auto } code { background: #f1f5f9; padding: 1px 5px; border-radius: 4px }
+"""
+
+
+def prepare(directory: Path) -> None:
+    """Make sure that the results can be written, before they are made.  Raises EnvironmentFailure or OSError."""
+    if find_spec("matplotlib") is None:
+        raise EnvironmentFailure("the report's pictures need matplotlib: pip install 'bft-service[bench]'")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise EnvironmentFailure(f"{directory} exists and is never overwritten: name another directory with --out")
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def write(outcome: Outcome, directory: Path) -> None:
+    """Write everything; an unsafe run's report holds its verdict and no figure.  Raises OSError."""
+    document = outcome.document()
+    (directory / "result.json").write_text(json.dumps(document, indent=2) + "\n")
+    if outcome.figures is not None:
+        (directory / "timeline.csv").write_text(timeline_csv(outcome.timeline, outcome.latencies.kinds))
+        for kind in outcome.latencies.kinds:
+            (directory / f"{kind}.hlog").write_text(outcome.latencies.hlog(kind))
+    images: list[tuple[str, str]] = []
+    if outcome.figures is not None and outcome.timeline:
+        from bench import plots  # noqa: PLC0415 (matplotlib is slow to load, and not everybody has it)
+
+        for title, figure in (
+            ("Throughput and latency over time", plots.over_time(outcome)),
+            ("Latency by percentile", plots.percentiles(outcome)),
+            ("Processor use of the replicas", plots.resources(outcome)),
+        ):
+            images.append((title, plots.svg(figure)))
+            (directory / f"{title.lower().replace(' ', '-')}.png").write_bytes(plots.png(figure))
+    (directory / "report.html").write_text(page(document, images))
+
+
+def warnings(document: dict[str, Any]) -> list[str]:
+    """What a reader of the figures must know."""
+    found = []
+    figures = document["figures"]
+    if document["interrupted"]:
+        found.append("interrupted: the figures cover what was measured until then")
+    if figures is None:
+        return found
+    if figures["load_is_bottleneck"]:
+        found.append("a load generator used most of a core: it may be what limits this run; use more --clients")
+    if (figures["others_cores"] or 0) > 0.25:
+        found.append(f"other processes used {figures['others_cores']:g} cores meanwhile: the figures are too low")
+    if figures["failed"]:
+        found.append(f"{figures['failed']} operations failed: see errors in result.json")
+    return found
+
+
+def page(document: dict[str, Any], images: Sequence[tuple[str, str]]) -> str:
+    """The self-contained page; `images` are titles and SVG elements."""
+    options, figures, verdict = document["options"], document["figures"], document["verdict"]
+    faults = ", ".join(options["behaviours"])
+    head = (
+        f"{options['replicas']} replicas, {options['clients']} clients with {options['inflight']} in flight, "
+        f"bundles: {options['bundle']}, values of {options['value_size']} bytes, {options['reads']:.0%} reads, "
+        f"durability {options['durability']}" + (f", misbehaving: {faults}" if faults else "")
+    )
+    parts = [f"<h1>bft bench run</h1><p class=sub>{escape(head)}<br>{escape(document['began'])}</p>"]
+    parts += [f"<section class=note>{escape(text)}</section>" for text in warnings(document)]
+    if figures is not None:
+        parts.append(_tiles(figures))
+    parts.append(_verdict(verdict))
+    parts += [f"<section><h2>{escape(title)}</h2>{image}</section>" for title, image in images]
+    if figures is not None:
+        parts += [_latencies(figures), _replicas(figures)]
+    parts.append(_machine(document))
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>bft bench run</title><style>{_STYLE}</style><main>{''.join(parts)}</main></html>\n"
+    )
+
+
+def _tiles(figures: dict[str, Any]) -> str:
+    latency = figures["latency_ms"]["all"]
+    tiles = [
+        (f"{figures['operations_per_s']:,.0f}", "operations a second"),
+        (_ms(latency.get("p50")), "p50 latency"),
+        (_ms(latency.get("p99")), "p99 latency"),
+        (f"{figures['replicas_cpu_us_per_operation']:,.0f} µs", "CPU of all replicas an operation"),
+        (f"{figures['longest_pause_s']:g} s", "longest pause"),
+        (str(len(figures["view_changes"])), "view changes"),
+    ]
+    return (
+        "<div class=tiles>" + "".join(f"<div class=tile><b>{v}</b><span>{t}</span></div>" for v, t in tiles) + "</div>"
+    )
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    title = "Safe: everything that was promised held" if verdict["safe"] else "NOT SAFE: this run has no figures"
+    rows = [["✓" if c["holds"] else "✗", c["claim"], c["found"]] for c in verdict["checks"]]
+    kind = "safe" if verdict["safe"] else "unsafe"
+    return f"<section class={kind}><h2>{title}</h2>{_table(('', 'claim', 'found'), rows)}</section>"
+
+
+def _latencies(figures: dict[str, Any]) -> str:
+    names = {"all": "all", "put": "writes", "get": "reads"}
+    columns = ("", "mean#", "p50#", "p90#", "p99#", "p99.9#", "max#")
+    rows = [
+        [names.get(kind, kind), *(_ms(values.get(column.rstrip("#"))) for column in columns[1:])]
+        for kind, values in figures["latency_ms"].items()
+    ]
+    return f"<section><h2>Latency</h2>{_table(columns, rows)}</section>"
+
+
+def _replicas(figures: dict[str, Any]) -> str:
+    columns = {
+        "cores#": "cores",
+        "CPU µs/op#": "cpu_us_per_operation",
+        "RSS MB#": "rss_mb",
+        "ops/batch#": "operations_per_batch",
+        "syncs/op#": "log_syncs_per_operation",
+        "ms/sync#": "sync_ms",
+        "log bytes/op#": "log_bytes_per_operation",
+        "view#": "view",
+        "view changes#": "view_changes",
+    }
+    rows = [
+        [
+            f"{r['id']}{' (faulty)' if r['faulty'] else ''}",
+            *("–" if r.get(k) is None else f"{r[k]:g}" for k in columns.values()),
+        ]
+        for r in figures["replicas"]
+    ]
+    load = (
+        f"The load used {', '.join(f'{cores:g}' for cores in figures['load_cores'])} cores, "
+        f"other processes {figures['others_cores']:g}. All replicas together spend on an operation what "
+        f"{figures['verifications_worth']:g} Ed25519 verifications cost."
+    )
+    return (
+        f"<section><h2>Replicas</h2><div class=wide>{_table(('replica', *columns), rows)}</div><p>{load}</p></section>"
+    )
+
+
+def _machine(document: dict[str, Any]) -> str:
+    machine, floor = document["machine"], document["crypto_floor"]
+    rows = [
+        ["commit", machine["commit"]],
+        ["processor", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb']} MB"],
+        ["kernel", machine["kernel"]],
+        ["load average before the run", " ".join(map(str, machine["load_average"]))],
+        ["Python", machine["python"]],
+        ["packages", ", ".join(f"{name} {version}" for name, version in machine["packages"].items())],
+        ["Ed25519 sign, verify", f"{floor['sign_us']} µs, {floor['verify_us']} µs"],
+        ["SHA-256 of 4 KiB", f"{floor['sha256_4k_us']} µs"],
+    ]
+    return f"<section><h2>Machine</h2>{_table(('', ''), rows)}</section>"
+
+
+def _table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns whose heading ends in `#` are aligned right."""
+    names = list(columns)
+    align = [" class=n" if name.endswith("#") else "" for name in names]
+    head = "".join(f"<th{a}>{escape(n.rstrip('#'))}</th>" for n, a in zip(names, align, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{a}>{escape(str(cell))}</td>" for cell, a in zip(row, align, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.2f} ms" if value < 100 else f"{value:,.0f} ms"

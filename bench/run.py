@@ -1,0 +1,307 @@
+"""One run: a cluster, load, faults, measurement, and the verdict."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import bft
+from bench import machine
+from bench.cluster import Cluster, create, machine_busy_s, workplace
+from bench.figures import Edge, Span, figures, view_changes
+from bench.history import KeyHistory, wrong_values
+from bench.latency import Interval, Latencies
+from bench.load import Worker, workers
+from bench.options import Options
+from bench.verdict import Seen, Verdict
+from bft.errors import BftError
+
+SCHEMA: Final = "bft-bench-run/1"
+_START_S: Final = 0.3  # for the word to get round before the warm-up begins
+_SAMPLE_S: Final = 0.5
+_SETTLE_S: Final = 30.0
+_POLL_S: Final = 0.25
+_READ_BACK_S: Final = 60.0
+_PAGE: Final = 500
+
+
+class Show(Protocol):
+    """Whoever watches."""
+
+    def step(self, text: str) -> None: ...
+
+    def progress(self, at_s: float, operations: int, errors: int) -> None:
+        """`at_s` of the measurement, negative during the warm-up; counts since the load began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The replicas at one moment."""
+
+    at_s: float  # of the measurement
+    cpu_s: dict[int, float]  # used so far
+    rss_bytes: dict[int, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """Everything about a run; what a report is made of."""
+
+    options: Options
+    machine: dict[str, Any]
+    floor: dict[str, float]
+    began: datetime
+    latencies: Latencies = field(default_factory=Latencies)
+    timeline: list[Interval] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    changes: list[Span] = field(default_factory=list)
+    faults: dict[int, float | None] = field(default_factory=dict)  # replica -> when it really began; None: always
+    errors: dict[str, int] = field(default_factory=dict)
+    interrupted: bool = False
+    verdict: Verdict = field(default_factory=lambda: Verdict(()))
+    figures: dict[str, Any] | None = None  # None: the run was not safe
+
+    def document(self) -> dict[str, Any]:
+        """result.json."""
+        return {
+            "schema": SCHEMA,
+            "began": self.began.isoformat(timespec="seconds"),
+            "interrupted": self.interrupted,
+            "verdict": self.verdict.document(),
+            "figures": self.figures,
+            "errors": self.errors,
+            "options": self.options.document(),
+            "faults": [{"replica": i, "began_s": at_s} for i, at_s in sorted(self.faults.items())],
+            "machine": self.machine,
+            "crypto_floor": self.floor,
+        }
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first one ends the measurement if there is one, else, like every further one, the run."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._measuring: asyncio.Event | None = None
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def on_signal() -> None:
+            if self._measuring is not None and not self.requested:
+                self._measuring.set()
+            elif task is not None:
+                task.cancel()
+            self.requested = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[asyncio.Event]:
+        """What is set when the measurement is to end early."""
+        self._measuring = asyncio.Event()
+        try:
+            yield self._measuring
+        finally:
+            self._measuring = None
+
+
+async def run(options: Options, show: Show) -> Outcome:
+    """Carry out a run.  Raises BftError or OSError when it cannot be; CancelledError when interrupted too early.
+
+    Interrupted during the measurement it gives what was measured until then.
+    """
+    interrupts = Interrupts()
+    with interrupts.watched(), workplace(options.replicas) as scratch:
+        outcome = Outcome(
+            options=options, machine=machine.describe(), floor=machine.crypto_floor(), began=datetime.now(UTC)
+        )
+        if options.cluster is None:
+            show.step(f"{options.replicas} replicas on this machine, durability {options.durability}")
+            cluster = await create(
+                scratch / "cluster",
+                options.replicas,
+                behaviours=[fault.specification for fault in options.faults],
+                durability=options.durability,
+            )
+        else:
+            cluster = Cluster(options.cluster)
+            for replica in cluster.replicas:
+                cluster.pid(replica)  # it must run here
+        outcome.faults = {fault.replica: None for fault in options.faults if fault.at_s is None}
+        await _Measurement(outcome, cluster, show, interrupts, scratch).carry_out()
+    return outcome
+
+
+class _Measurement:
+    """The part of a run for which there is a cluster."""
+
+    def __init__(self, outcome: Outcome, cluster: Cluster, show: Show, interrupts: Interrupts, scratch: Path) -> None:
+        self._outcome = outcome
+        self._options = outcome.options
+        self._cluster = cluster
+        self._show = show
+        self._interrupts = interrupts
+        self._scratch = scratch
+        self._begin_s = 0.0  # CLOCK_MONOTONIC
+        self._seconds = 0.0
+        self._edges: dict[int, tuple[Edge, Edge]] = {}
+        self._busy_s = 0.0  # CPU seconds that the whole machine worked meanwhile
+
+    async def carry_out(self) -> None:
+        options, show = self._options, self._show
+        async with workers(options, self._cluster.directory, self._scratch) as load:
+            show.step(f"{options.callers} callers of {options.clients} clients write {options.keys} keys")
+            await asyncio.gather(*(worker.ready() for worker in load))
+            show.step(f"warm-up of {options.warmup_s:g} s, then {options.duration_s:g} s of measurement")
+            with self._interrupts.measuring() as stop:
+                await self._measure(load, stop)
+            self._outcome.interrupted = stop.is_set()
+            results = await asyncio.gather(*(worker.result() for worker in load))
+        show.step("the verdict: every key is read back, the replicas' states are compared")
+        seen = await self._inspect(results)
+        self._conclude(results, seen)
+
+    async def _measure(self, load: list[Worker], stop: asyncio.Event) -> None:
+        self._begin_s = time.monotonic() + _START_S + self._options.warmup_s
+        for worker in load:
+            worker.go(self._begin_s)
+        if await self._wait(self._begin_s, load, stop):
+            busy_s, first = machine_busy_s(), await self._ends()
+            await self._until_end(load, stop)
+            self._busy_s = machine_busy_s() - busy_s
+            last = await self._ends()
+            self._edges = {replica: (first[replica], last[replica]) for replica in self._cluster.replicas}
+        self._seconds = max(0.0, min(time.monotonic() - self._begin_s, self._options.duration_s))
+        if stop.is_set():
+            for worker in load:
+                worker.stop()
+
+    async def _until_end(self, load: list[Worker], stop: asyncio.Event) -> None:
+        """Trigger each fault in its turn; sample all the while."""
+        for fault in sorted((f for f in self._options.faults if f.at_s is not None), key=lambda f: f.at_s or 0.0):
+            if not await self._wait(self._begin_s + (fault.at_s or 0.0), load, stop):
+                return
+            self._cluster.misbehave(fault.replica)
+            self._outcome.faults[fault.replica] = round(time.monotonic() - self._begin_s, 3)
+            self._show.step(f"replica {fault.replica} begins to misbehave: {fault.behaviour}")
+        await self._wait(self._begin_s + self._options.duration_s, load, stop)
+
+    async def _wait(self, until_s: float, load: list[Worker], stop: asyncio.Event) -> bool:
+        """Sample and show progress until then; False if it is to end early."""
+        while (left := until_s - time.monotonic()) > 0 and not stop.is_set():
+            self._sample()
+            now = time.monotonic() - self._begin_s
+            self._show.progress(now, sum(w.operations for w in load), sum(w.errors for w in load))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(left, _SAMPLE_S))
+        return not stop.is_set()
+
+    def _sample(self) -> None:
+        used = {replica: self._cluster.usage(replica) for replica in self._cluster.replicas}
+        at_s = time.monotonic() - self._begin_s
+        if at_s >= 0:
+            self._outcome.samples.append(
+                Sample(
+                    at_s,
+                    {replica: usage.cpu_s for replica, usage in used.items() if usage is not None},
+                    {replica: usage.rss_bytes for replica, usage in used.items() if usage is not None},
+                )
+            )
+
+    async def _ends(self) -> dict[int, Edge]:
+        used = {replica: self._cluster.usage(replica) for replica in self._cluster.replicas}
+        statuses = await self._cluster.statuses(self._cluster.replicas)
+        return {replica: Edge(statuses[replica], used[replica]) for replica in self._cluster.replicas}
+
+    # --- after the load
+
+    async def _inspect(self, results: list[dict[str, Any]]) -> Seen:
+        """What the cluster holds now, and what its replicas say."""
+        faulty = {fault.replica for fault in self._options.faults}
+        statuses = await self._settled(faulty)
+        histories = {
+            key.encode(): KeyHistory.of(document) for result in results for key, document in result["histories"].items()
+        }
+        executed = None
+        if self._options.cluster is None:
+            counts = [s["executed_operations"] for i, s in statuses.items() if s is not None and i not in faulty]
+            executed = max(counts, default=0) - self._options.clients  # each registered once
+        violations = [text for result in results for text in result["violations"]]
+        return Seen(
+            acknowledged=sum(result["acknowledged"] for result in results),
+            failed=sum(sum(result["errors"].values()) for result in results),
+            violations=violations,
+            keys=len(histories),
+            wrong=await self._read_back(histories),
+            faulty=faulty,
+            statuses=statuses,
+            executed=executed,
+        )
+
+    async def _settled(self, faulty: set[int]) -> dict[int, dict[str, Any] | None]:
+        """The replicas' statuses, once the correct ones have executed the same; after a while, however they are."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            statuses = await self._cluster.statuses(self._cluster.replicas)
+            stands = {
+                None if status is None else (status["last_executed"], status["state_root"])
+                for replica, status in statuses.items()
+                if replica not in faulty
+            }
+            if (len(stands) == 1 and None not in stands) or time.monotonic() > deadline:
+                return statuses
+            await asyncio.sleep(_POLL_S)
+
+    async def _read_back(self, histories: dict[bytes, KeyHistory]) -> list[str] | None:
+        """What is wrong with the final values; None if they could not be read."""
+        held: dict[bytes, bytes] = {}
+        start = min(histories)
+        try:
+            async with asyncio.timeout(_READ_BACK_S), bft.connect(self._cluster.directory) as client:
+                while True:
+                    page = await client.range(start, max(histories) + b"\0", limit=_PAGE)
+                    held |= {key: entry.value for key, entry in page.items}
+                    if not page.more:
+                        return wrong_values(histories, held)
+                    start = page.items[-1][0] + b"\0"
+        except (BftError, TimeoutError):
+            return None
+
+    def _conclude(self, results: list[dict[str, Any]], seen: Seen) -> None:
+        outcome = self._outcome
+        outcome.latencies = Latencies.merged(result["latencies"] for result in results)
+        outcome.timeline = outcome.latencies.timeline(self._seconds)
+        for result in results:
+            for text, count in result["errors"].items():
+                outcome.errors[text] = outcome.errors.get(text, 0) + count
+        correct = [replica for replica in self._cluster.replicas if replica not in outcome.faults]
+        events = [event for event in self._cluster.view_events() if event.replica in correct]
+        epoch_s = time.time() - (time.monotonic() - self._begin_s)
+        outcome.changes = view_changes(events, len(correct), epoch_s=epoch_s, until_s=self._seconds)
+        outcome.verdict = Verdict.of(seen)
+        if outcome.verdict.safe:
+            outcome.figures = figures(
+                outcome.latencies,
+                outcome.timeline,
+                seconds=self._seconds,
+                failed=seen.failed,
+                edges=self._edges,
+                workers_cpu_s=[result["cpu_s"] for result in results],
+                busy_s=self._busy_s,
+                floor=outcome.floor,
+                faulty=outcome.faults,
+                changes=outcome.changes,
+            )

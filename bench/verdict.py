@@ -1,0 +1,113 @@
+"""Whether a run was safe; without that no figure of it is worth anything."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One claim about the run."""
+
+    claim: str
+    holds: bool
+    found: str  # in words: what was compared, or what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Safe if every claim was checked and holds."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def safe(self) -> bool:
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "safe": self.safe,
+            "checks": [{"claim": c.claim, "holds": c.holds, "found": c.found} for c in self.checks],
+        }
+
+    @classmethod
+    def of(cls, seen: "Seen") -> Self:
+        """A pure function of what was seen."""
+        return cls((_acknowledged(seen), _answers(seen), _once(seen), _roots(seen), _accused(seen)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a run left behind."""
+
+    acknowledged: int  # operations
+    failed: int  # operations whose outcome is not known
+    violations: Sequence[str]  # answers that contradict the history, seen while the load ran
+    keys: int  # that were read back
+    wrong: Sequence[str] | None  # final values that contradict it; None: they could not be read
+    faulty: Collection[int]  # replicas that were told to misbehave
+    statuses: Mapping[int, Mapping[str, Any] | None]  # of every replica, after the load
+    executed: (
+        int | None
+    )  # operations, by the correct replica that executed most of them itself; None: others had a part
+
+
+def _acknowledged(seen: Seen) -> Check:
+    claim = "no acknowledged write is lost"
+    if seen.wrong is None:
+        return Check(claim, holds=False, found="the keys could not be read back")
+    if seen.wrong:
+        return Check(claim, holds=False, found=_some(seen.wrong))
+    return Check(claim, holds=True, found=f"{seen.keys} keys read back: each holds its writer's last write")
+
+
+def _answers(seen: Seen) -> Check:
+    claim = "every answer fits the history"
+    if seen.violations:
+        return Check(claim, holds=False, found=_some(seen.violations))
+    return Check(
+        claim, holds=True, found=f"{seen.acknowledged} answers: reads give the last write, revisions only grow"
+    )
+
+
+def _once(seen: Seen) -> Check:
+    claim = "every operation executed once"
+    if seen.executed is None:
+        return Check(claim, holds=True, found="not counted: others may use this cluster, too")
+    most = seen.acknowledged + seen.failed
+    text = f"{seen.acknowledged} acknowledged, {seen.failed} of unknown outcome, {seen.executed} executed"
+    return Check(claim, holds=seen.acknowledged <= seen.executed <= most, found=text)
+
+
+def _roots(seen: Seen) -> Check:
+    claim = "state roots are equal"
+    correct = {replica: status for replica, status in seen.statuses.items() if replica not in seen.faulty}
+    if silent := [replica for replica, status in correct.items() if status is None]:
+        return Check(claim, holds=False, found=f"correct replicas did not answer: {_list(silent)}")
+    stands = {(status["last_executed"], status["state_root"]) for status in correct.values() if status is not None}
+    if len(stands) != 1:
+        text = "; ".join(
+            f"replica {i}: {s['state_root'][:12]} at {s['last_executed']}" for i, s in correct.items() if s
+        )
+        return Check(claim, holds=False, found=text or "there is no correct replica")
+    ((seq, root),) = stands
+    return Check(claim, holds=True, found=f"{root[:12]} at sequence number {seq} on replicas {_list(correct)}")
+
+
+def _accused(seen: Seen) -> Check:
+    claim = "no correct replica is accused"
+    statuses = [s for replica, s in seen.statuses.items() if s is not None and replica not in seen.faulty]
+    accused = {proof["accused"] for status in statuses for proof in status["evidence"]}
+    if wrongly := sorted(accused - set(seen.faulty)):
+        return Check(claim, holds=False, found=f"evidence against {_list(wrongly)}")
+    text = f"evidence against replica {_list(sorted(accused))}, which misbehaves" if accused else "no evidence at all"
+    return Check(claim, holds=True, found=text)
+
+
+def _some(texts: Sequence[str], shown: int = 3) -> str:
+    more = len(texts) - shown
+    return "; ".join(texts[:shown]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _list(replicas: Collection[int]) -> str:
+    return ", ".join(map(str, replicas))

@@ -1,0 +1,99 @@
+"""`bft bench run` on a cluster of real processes: the numbers agree with each other, and nothing is left behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bft.errors import ExitCode
+from tests.e2e.harness import ENVIRONMENT, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bench")]
+
+
+def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A run whose temporary files are in tmp_path/tmp."""
+    (tmp_path / "tmp").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", "bft.cli.main", "bench", "run", "--out", str(tmp_path / "out"), *arguments],
+        env=ENVIRONMENT | {"TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(directory: Path) -> list[str]:
+    """Command lines that name the directory, or a process of the load whose plan does."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                environment = (entry / "environ").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if str(directory / "tmp") in command + environment:
+                found.append(command)
+    return found
+
+
+def result(tmp_path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((tmp_path / "out" / "result.json").read_text())
+    return document
+
+
+def test_a_run_with_an_equivocating_primary_is_measured_and_found_safe(tmp_path):
+    process = start(
+        tmp_path, "--duration", "3", "--warmup", "0.5", "--reads", "0.5", "--clients", "2", "--inflight", "8",
+        "--keys", "200", "--behaviour", "0=equivocate_split@1s", "--json",
+    )  # fmt: skip
+    out, err = process.communicate()
+    assert process.returncode == ExitCode.OK, err
+    document = result(tmp_path)
+    assert json.loads(out) == document
+    assert document["schema"] == "bft-bench-run/1"
+    assert document["verdict"]["safe"]
+    assert [change["view"] for change in document["figures"]["view_changes"]] == [1]
+    rows = [line.split(",") for line in (tmp_path / "out" / "timeline.csv").read_text().splitlines()[1:]]
+    assert len(rows) == 30
+    assert sum(int(row[1]) + int(row[2]) for row in rows) == document["figures"]["operations"] > 0
+    assert (tmp_path / "out" / "report.html").read_text().count("<svg") == 3
+    assert not re.search(r'(src|href)="http', (tmp_path / "out" / "report.html").read_text())
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_ctrl_c_gives_a_valid_partial_report_and_leaves_nothing(tmp_path):
+    process = start(tmp_path, "--duration", "60", "--warmup", "0", "--clients", "1", "--keys", "100")
+    assert process.stderr is not None
+    while " of 60 s" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    document = result(tmp_path)
+    assert document["interrupted"]
+    assert document["verdict"]["safe"]
+    assert 0 < document["figures"]["seconds"] < 60
+    assert (tmp_path / "out" / "report.html").exists()
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_ctrl_c_before_the_measurement_leaves_nothing(tmp_path):
+    process = start(tmp_path, "--duration", "60")
+    scratch = tmp_path / "tmp"
+    wait_until(lambda: any(scratch.glob("bft-bench-*/cluster/replica-0/replica.pid")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "error: interrupted"
+    assert processes_of(tmp_path) == []
+    assert list(scratch.iterdir()) == []

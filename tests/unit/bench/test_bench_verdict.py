@@ -1,0 +1,124 @@
+"""The verdict refuses what must not be called safe; a key's history knows what the key may hold."""
+
+from typing import Any
+
+import pytest
+
+from bench.history import KeyHistory, value_of, wrong_values
+from bench.verdict import Seen, Verdict
+
+SIZE = 32
+
+
+def status(seq: int = 9, root: str = "aa", accused: tuple[int, ...] = ()) -> dict[str, Any]:
+    return {"last_executed": seq, "state_root": root, "evidence": [{"accused": replica} for replica in accused]}
+
+
+def verdict(**changes: Any) -> Verdict:
+    seen: dict[str, Any] = {
+        "acknowledged": 100,
+        "failed": 0,
+        "violations": [],
+        "keys": 10,
+        "wrong": [],
+        "faulty": set(),
+        "statuses": {replica: status() for replica in range(4)},
+        "executed": 100,
+    }
+    return Verdict.of(Seen(**(seen | changes)))
+
+
+def failed(found: Verdict) -> list[str]:
+    return [check.claim for check in found.checks if not check.holds]
+
+
+def test_a_run_in_which_everything_held_is_safe():
+    assert verdict().safe
+
+
+def test_a_verdict_without_checks_is_not_safe():
+    assert not Verdict(()).safe
+
+
+@pytest.mark.parametrize(
+    ("changes", "claim"),
+    [
+        ({"wrong": ["write 3 of caller 1 is lost"]}, "no acknowledged write is lost"),
+        ({"wrong": None}, "no acknowledged write is lost"),
+        ({"violations": ["caller 0 wrote 5 and finds 4"]}, "every answer fits the history"),
+        ({"executed": 101}, "every operation executed once"),
+        ({"executed": 99}, "every operation executed once"),
+        ({"statuses": {0: status(), 1: status(), 2: status(), 3: status(root="bb")}}, "state roots are equal"),
+        ({"statuses": {0: status(), 1: status(), 2: status(), 3: status(seq=8)}}, "state roots are equal"),
+        ({"statuses": {0: status(), 1: status(), 2: status(), 3: None}}, "state roots are equal"),
+        ({"statuses": {i: status(accused=(2,)) for i in range(4)}}, "no correct replica is accused"),
+    ],
+    ids=[
+        "a lost write",
+        "keys that could not be read back",
+        "a stale read",
+        "executed twice",
+        "acknowledged and never executed",
+        "unequal roots",
+        "a laggard",
+        "a silent correct replica",
+        "a correct replica accused",
+    ],
+)
+def test_an_unsafe_run_is_refused(changes, claim):
+    found = verdict(**changes)
+    assert not found.safe
+    assert failed(found) == [claim]
+
+
+def test_what_a_faulty_replica_says_counts_for_nothing():
+    liar = status(root="cc", accused=(1, 2))
+    rest = {replica: status(accused=(0,)) for replica in (1, 2, 3)}
+    assert verdict(faulty={0}, statuses={0: liar} | rest).safe
+
+
+def test_an_operation_of_unknown_outcome_may_have_executed_or_not():
+    assert verdict(acknowledged=98, failed=2, executed=98).safe
+    assert verdict(acknowledged=98, failed=2, executed=100).safe
+    assert not verdict(acknowledged=98, failed=2, executed=101).safe
+
+
+def test_a_key_holds_the_last_acknowledged_write():
+    history = KeyHistory(writer=1, value_size=SIZE)
+    history.on_acknowledged(1, revision=10)
+    history.on_acknowledged(2, revision=20)
+    assert history.on_read(value_of(1, 2, SIZE)) is None
+    assert history.on_read(value_of(1, 1, SIZE)) == "caller 1 wrote 2 and finds 1"
+    assert history.on_read(None) == "write 2 of caller 1 is lost"
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"short", value_of(2, 2, SIZE), value_of(1, 2, SIZE + 1), value_of(1, 2, SIZE)[:-1] + b"x"]
+)
+def test_a_value_that_its_writer_never_wrote_is_found(value):
+    history = KeyHistory(writer=1, value_size=SIZE, acknowledged=2)
+    assert history.on_read(value) == "a key of caller 1 holds what it never wrote"
+
+
+def test_a_write_of_unknown_outcome_may_show_and_then_stays():
+    history = KeyHistory(writer=1, value_size=SIZE, acknowledged=1, doubtful={2})
+    assert history.on_read(value_of(1, 1, SIZE)) is None
+    assert history.on_read(value_of(1, 2, SIZE)) is None
+    assert history.on_read(value_of(1, 1, SIZE)) is not None
+
+
+def test_a_revision_that_does_not_grow_is_found():
+    history = KeyHistory(writer=1, value_size=SIZE)
+    assert history.on_acknowledged(1, revision=10) is None
+    assert history.on_acknowledged(2, revision=10) is not None
+
+
+def test_the_final_state_is_held_against_every_key():
+    histories = {key: KeyHistory(1, SIZE, acknowledged=1) for key in (b"a", b"b", b"c")}
+    held = {b"a": value_of(1, 1, SIZE), b"b": value_of(1, 7, SIZE)}
+    assert len(wrong_values(histories, held)) == 2
+
+
+def test_a_history_survives_its_way_to_another_process():
+    history = KeyHistory(writer=3, value_size=SIZE, acknowledged=4, doubtful={5, 6})
+    assert KeyHistory.of(history.document()) == history

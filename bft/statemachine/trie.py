@@ -198,45 +198,47 @@ _Placed: TypeAlias = tuple[str, Leaf]
 def _update(node: Node | None, changes: Sequence[_Change], low: int, high: int, depth: int) -> Node | None:
     """Return the subtree at `depth` with changes[low:high] made; the same object if they change nothing."""
     if not isinstance(node, Inner):
-        return _update_leaf(node, changes[low:high], depth)
-    slots: list[Node | None] = [None] * 16
-    for nibble, child in zip(nibbles_of(node.bitmap), node.children, strict=True):
-        slots[nibble] = child
+        return _update_leaf(node, changes, low, high, depth)
+    bitmap = node.bitmap
+    children = list(node.children)
     changed = False
     while low < high:
         digit = changes[low][0][depth]
         end = low + 1
         while end < high and changes[end][0][depth] == digit:
             end += 1
-        nibble = _NIBBLE[digit]
-        before = slots[nibble]
+        bit = 1 << _NIBBLE[digit]
+        index = (bitmap & (bit - 1)).bit_count()
+        before = children[index] if bitmap & bit else None
         after = _update(before, changes, low, end, depth + 1)
-        if after is not before:
-            slots[nibble] = after
-            changed = True
         low = end
-    return _inner(slots) if changed else node
+        if after is before:
+            continue
+        changed = True
+        if before is None and after is not None:
+            children.insert(index, after)
+            bitmap |= bit
+        elif after is None:
+            del children[index]
+            bitmap ^= bit
+        else:
+            children[index] = after
+    if not changed:
+        return node
+    if len(children) > 1 or (children and isinstance(children[0], Inner)):
+        return Inner(bitmap, tuple(children))
+    return children[0] if children else None  # a lone leaf takes its parent's place
 
 
-def _inner(slots: list[Node | None]) -> Node | None:
-    """Return the node with the children `slots`; a lone leaf takes its parent's place."""
-    bitmap = 0
-    children: list[Node] = []
-    for nibble, child in enumerate(slots):
-        if child is not None:
-            bitmap |= 1 << nibble
-            children.append(child)
-    if not children:
-        return None
-    if len(children) == 1 and isinstance(children[0], Leaf):
-        return children[0]
-    return Inner(bitmap, tuple(children))
-
-
-def _update_leaf(old: Leaf | None, changes: Sequence[_Change], depth: int) -> Node | None:
+def _update_leaf(old: Leaf | None, changes: Sequence[_Change], low: int, high: int, depth: int) -> Node | None:
     """As `_update`, where there is at most one leaf so far."""
+    if high - low == 1:  # by far the most frequent: one key that was there, or is new
+        _, key, value = changes[low]
+        if old is None or old.key == key:
+            unchanged = old is not None and old.value == value
+            return old if unchanged or (old is None and value is None) else _leaf(key, value)
     placed: list[_Placed] = []
-    for path, key, value in changes:
+    for path, key, value in changes[low:high]:
         if old is not None and key == old.key:
             if value == old.value:
                 placed.append((path, old))
@@ -248,6 +250,10 @@ def _update_leaf(old: Leaf | None, changes: Sequence[_Change], depth: int) -> No
     if old is not None:
         insort(placed, (sha256(old.key).hexdigest(), old), key=itemgetter(0))
     return _build(placed, 0, len(placed), depth) if placed else None
+
+
+def _leaf(key: bytes, value: bytes | None) -> Leaf | None:
+    return None if value is None else Leaf(key, value)
 
 
 def _build(placed: Sequence[_Placed], low: int, high: int, depth: int) -> Node:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from bft.errors import ExitCode
 from bft.node import EffectsFilter
 from bft.statemachine import kv
 from bft.statemachine.results import Ok
-from tests.integration.harness import make_cluster, replica_config, running, running_cluster
+from tests.integration.harness import add_client, make_cluster, replica_config, running, running_cluster
 
 
 async def cli(*arguments: str | Path) -> int:
@@ -78,6 +80,25 @@ async def test_a_replica_that_signs_badly_does_not_keep_others_from_proving(tmp_
                 result = await client.call(kv.encode_put(b"k", b"%d" % number))
                 receipt = await receipt_of(result)
                 assert 0 not in receipt.verify(tmp_path).signers
+
+
+async def test_the_example_of_the_documentation_runs_as_printed(tmp_path):
+    document = (Path(__file__).parents[2] / "docs" / "receipts.md").read_text()
+    (tmp_path / "example.py").write_text(document.split("```python\n")[1].split("```")[0])
+    (tmp_path / "mycluster").mkdir()
+    make_cluster(tmp_path / "mycluster", durability="memory")
+    add_client(tmp_path / "mycluster", "default")
+    async with running_cluster(tmp_path / "mycluster"):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "example.py",
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(bft.__file__).parents[1])},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"greeting" in out
 
 
 async def test_the_command_line_saves_and_verifies_what_it_did(tmp_path, capfd):

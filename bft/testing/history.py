@@ -80,11 +80,15 @@ class Listing(NamedTuple):
     more: bool = False
 
 
-class Witness(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Witness:
     """Where in the agreed order an operation was executed, as its reply says."""
 
     seq: int
     index: int | None = None  # any number that grows within the batch, such as a write's revision; None: not known
+
+    def __str__(self) -> str:
+        return f"seq {self.seq}" if self.index is None else f"seq {self.seq} index {self.index}"
 
 
 Action = Put | Get | Delete | Cas | Range

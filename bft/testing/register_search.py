@@ -8,6 +8,7 @@ operations that took effect, bit set of those without outcome that did, value); 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,7 +52,7 @@ def search(steps: Iterable[Step], initial: int, *, budget: int) -> Search:
 
     Explores at most `budget` configurations.
     """
-    timeline = _Timeline(steps)
+    timeline = _Timeline(list(steps), initial)
     stack: list[_Configuration] = [(0, 0, 0, initial, False)]
     seen: set[_Configuration] = set()
     while stack:
@@ -70,7 +71,7 @@ def search(steps: Iterable[Step], initial: int, *, budget: int) -> Search:
 class _Timeline:
     """Steps with an end by their order of ending ("position"), and those without, the open ones."""
 
-    def __init__(self, steps: Iterable[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], initial: int) -> None:
         closed = sorted(((s.end, s) for s in steps if s.end is not None), key=lambda pair: pair[0])
         self._open = sorted((s for s in steps if s.end is None), key=lambda step: step.start)
         self.length = len(closed)
@@ -79,6 +80,17 @@ class _Timeline:
         starts = [step.start for step in self._open]
         self._open_count = [bisect_right(starts, end) for end, _ in closed]  # that have started by each end
         self._open_requires = {step.requires for step in self._open}
+        self._readers: dict[int, list[int]] = {}  # of each requirement, by end
+        for position, required in enumerate(self._requires):
+            self._readers.setdefault(required, []).append(position)
+        writers = Counter([initial, *(step.writes for step in steps)])
+        self._written_once = {value for value, count in writers.items() if count == 1}
+        self._unread = [
+            required == ANYTHING
+            and not {written, PRESENT} & self._readers.keys()
+            and written not in self._open_requires
+            for required, written in zip(self._requires, self._writes, strict=True)
+        ]
         # Bits of ended steps are given out again, so that a bit set is as long as the history is concurrent.
         self._bits = [0] * self.length
         self._pending: list[tuple[int, ...]] = []
@@ -120,20 +132,29 @@ class _Timeline:
     def successors(self, configuration: _Configuration) -> list[_Configuration]:
         """What may take effect next: steps in order of their ends, then open ones.
 
-        An open step is of use only if what comes next depends on the value it wrote; otherwise the same order without
-        it will do.  Such a configuration is `hungry`.
+        Leaves out what leads nowhere or nowhere else.  Pending writes that nobody reads take effect unseen just before
+        any other write.  A value that is not written again is not overwritten while somebody has yet to read it.  An
+        open step is of use only if what comes next depends on what it wrote; until then a configuration is `hungry`.
         """
         position, done, used, value, hungry = configuration
         found: list[_Configuration] = []
-        wanted: set[int] = set()
-        for at in self._pending[position]:
-            bit = self._bits[at]
-            if done & bit:
+        waiting = [at for at in self._pending[position] if not done & self._bits[at]]
+        unread = done
+        for at in waiting:
+            if self._unread[at]:
+                unread |= self._bits[at]
+        final = self._readers_left(value, position, waiting)
+        for at in waiting:
+            required, bit = self._requires[at], self._bits[at]
+            if final - {at} and self._writes[at] != value:
                 continue
-            required = self._requires[at]
-            wanted.add(required)
-            if required == value or (required == ANYTHING and not hungry) or (required == PRESENT and value != ABSENT):
+            if required == ANYTHING and not hungry:
+                found.append((position, unread | bit, used, self._writes[at], False))
+            elif required == value or (required == PRESENT and value != ABSENT):
                 found.append((position, done | bit, used, self._writes[at], False))
+        if final:
+            return found
+        wanted = {self._requires[at] for at in waiting}
         tried: set[tuple[int, int]] = set()  # equal open steps are as good as each other: none has a deadline
         for index, step in enumerate(self._open[: self._open_count[position]]):
             required, written = step.requires, step.writes
@@ -143,8 +164,22 @@ class _Timeline:
                 continue
             if written in wanted or written in self._open_requires or (PRESENT in wanted and written != ABSENT):
                 tried.add((required, written))
-                found.append((position, done, used | 1 << index, written, True))
+                hidden = unread if required == ANYTHING else done
+                found.append((position, hidden, used | 1 << index, written, True))
         return found
+
+    def _readers_left(self, value: int, position: int, waiting: Sequence[int]) -> set[int]:
+        """Who has yet to find `value` if nothing writes it again: all that are waiting, or one that starts later."""
+        left: set[int] = set()
+        if value in self._written_once:
+            for at in reversed(self._readers.get(value, ())):
+                if at < position:
+                    break
+                if at not in self._pending[position]:
+                    return {at}
+                if at in waiting:
+                    left.add(at)
+        return left
 
 
 def _accepts(required: int, value: int) -> bool:

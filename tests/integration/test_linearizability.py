@@ -52,7 +52,7 @@ async def test_a_history_of_concurrent_clients_through_a_view_change_is_lineariz
         await until(lambda: done >= before + 150, 50)
         stop = True
         await asyncio.gather(*users)
-        assert {client.status().primary for client in clients} == {1}
+        assert all(client.status().view >= 1 for client in clients)
 
     for verdict in (check(recorder.history), check_by_witness(recorder.history)):
         assert verdict, str(verdict)

@@ -1,116 +1,33 @@
-"""Byzantine behaviours: transforms of what a replica sends, between its core and the network.
-
-A behaviour holds no more than the faulty replica itself would: its own signer handle, what its own core wanted to send,
-and a clock.  It knows nothing of simulator or node; either hands it the effects of each step and carries out what comes
-back, and calls again with nothing at `wake_ns` at the latest.
-"""
+"""The catalogue of Byzantine behaviours, by name: `parse("equivocate_split+delay:ms=50")`."""
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from bft.core.effects import Broadcast, Effect, Send, SendReply
 from bft.core.messages import (
     GENESIS,
-    NULL_DIGEST,
     Authenticated,
     Batch,
     Checkpoint,
     Commit,
-    NewView,
     PeerMessage,
     Prepare,
     PrePrepare,
     Proposal,
     ReplicaId,
     Reply,
-    SignedMessage,
     Status,
     View,
     ViewChange,
 )
-from bft.core.ports import Signer
-from crypto.digests import tagged
+from bft.testing.behaviour import MS, Behaviour, BehaviourContext, Composed, own_statement, tell
+from bft.testing.forgeries import BodySwap, ForgedCertificates, LyingViewChange, OmittingNewView, wrong
 from crypto.merkle import all_proofs
 
-MS = 1_000_000  # nanoseconds
-
-
-@dataclass(frozen=True, slots=True)
-class BehaviourContext:
-    """What the faulty replica has at hand."""
-
-    id: ReplicaId
-    n: int
-    signer: Signer  # its own handle, no other's
-    random: random.Random
-    now_ns: int  # its monotonic clock
-
-    @property
-    def others(self) -> list[ReplicaId]:
-        return [replica for replica in range(self.n) if replica != self.id]
-
-    @property
-    def second_half(self) -> list[ReplicaId]:
-        """Half of the others, rounded down: the primary and the first half are a quorum or nearly so."""
-        others = self.others
-        return others[(len(others) + 1) // 2 :]
-
-
-class Behaviour:
-    """Sends everything as a correct replica would; subclasses do worse."""
-
-    wake_ns: int | None = None  # on the context's clock: call `transform` again by then
-
-    def transform(self, effects: list[Effect], context: BehaviourContext) -> list[Effect]:
-        """What the replica does instead of `effects`."""
-        out: list[Effect] = []
-        for effect in effects:
-            if isinstance(effect, Send | Broadcast | SendReply):
-                out.extend(self.alter(effect, context))
-            else:
-                out.append(effect)
-        return out
-
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        """What leaves in place of one send."""
-        return (effect,)
-
-
-class Composed(Behaviour):
-    """One behaviour after the other: each sees what the one before it lets out."""
-
-    def __init__(self, parts: list[Behaviour]) -> None:
-        self._parts = parts
-
-    @property
-    def wake_ns(self) -> int | None:  # type: ignore[override]  # computed here, a plain field elsewhere
-        return min((part.wake_ns for part in self._parts if part.wake_ns is not None), default=None)
-
-    def transform(self, effects: list[Effect], context: BehaviourContext) -> list[Effect]:
-        for part in self._parts:
-            effects = part.transform(effects, context)
-        return effects
-
-
-def _own(message: PeerMessage, context: BehaviourContext, kind: type[SignedMessage]) -> Any:
-    """The statement if the message is the replica's own of this type, else None."""
-    if not isinstance(message, Authenticated) or not isinstance(message.message, kind):
-        return None
-    statement: Any = message.message
-    return statement if statement.replica == context.id else None
-
-
-def _tell(
-    effect: Send | Broadcast, story: Callable[[ReplicaId], PeerMessage], context: BehaviourContext
-) -> list[Effect]:
-    """Send each receiver of `effect` its own story."""
-    targets = [effect.to] if isinstance(effect, Send) else context.others
-    return [Send(target, story(target)) for target in targets]
+__all__ = ["MS", "NAMES", "SWARM", "Behaviour", "BehaviourContext", "parse"]
 
 
 class Equivocate(Behaviour):
@@ -129,7 +46,7 @@ class Equivocate(Behaviour):
         batch = Batch(proposal.batch.time_ns + 1, proposal.batch.requests)
         other = Proposal(context.signer.sign(replace(header, digest=batch.digest)), batch)
         victims = self._victims(context)
-        return _tell(effect, lambda target: other if target in victims else proposal, context)
+        return tell(effect, lambda target: other if target in victims else proposal, context)
 
 
 class Silent(Behaviour):
@@ -189,19 +106,19 @@ class WrongVotes(Behaviour):
     def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
         if isinstance(effect, SendReply):
             return (effect,)
-        wrong: PeerMessage
-        if commit := _own(effect.message, context, Commit):
-            wrong = context.signer.sign(replace(commit, digest=_wrong(commit.digest)))
-        elif prepare := _own(effect.message, context, Prepare):
+        lie: PeerMessage
+        if commit := own_statement(effect.message, context, Commit):
+            lie = context.signer.sign(replace(commit, digest=wrong(commit.digest)))
+        elif prepare := own_statement(effect.message, context, Prepare):
             # the header is another's: only one that was really signed passes, so the vote answers an earlier proposal
             header = self._other_headers.get((prepare.view, prepare.seq - 1), prepare.header)
             self._other_headers = {(prepare.view, prepare.seq): prepare.header}
-            wrong = context.signer.sign(Prepare(header, context.id))
+            lie = context.signer.sign(Prepare(header, context.id))
         else:
             return (effect,)
         honest = effect.message
         lied_to = context.second_half if self._split else context.others
-        return _tell(effect, lambda target: wrong if target in lied_to else honest, context)
+        return tell(effect, lambda target: lie if target in lied_to else honest, context)
 
 
 class LyingCheckpoints(Behaviour):
@@ -210,11 +127,11 @@ class LyingCheckpoints(Behaviour):
     def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
         if isinstance(effect, SendReply):
             return (effect,)
-        checkpoint = _own(effect.message, context, Checkpoint)
+        checkpoint = own_statement(effect.message, context, Checkpoint)
         if checkpoint is None:
             return (effect,)
-        wrong = context.signer.sign(replace(checkpoint, root=_wrong(checkpoint.root)))
-        return _tell(effect, lambda _: wrong, context)
+        lie = context.signer.sign(replace(checkpoint, root=wrong(checkpoint.root)))
+        return tell(effect, lambda _: lie, context)
 
 
 class LyingReplies(Behaviour):
@@ -266,25 +183,6 @@ class ViewChangeSpam(Behaviour):
         return out
 
 
-class OmittingNewView(Behaviour):
-    """As primary of a new view: denies what it had prepared itself, and re-proposes null in place of everything."""
-
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        if isinstance(effect, SendReply):
-            return (effect,)
-        new_view: NewView | None = _own(effect.message, context, NewView)
-        if new_view is None:
-            return (effect,)
-        sign = context.signer.sign
-        changes = tuple(
-            sign(replace(change.message, prepared=())) if change.message.replica == context.id else change
-            for change in new_view.view_changes
-        )
-        headers = tuple(sign(replace(header.message, digest=NULL_DIGEST)) for header in new_view.pre_prepares)
-        forged = sign(replace(new_view, view_changes=changes, pre_prepares=headers))
-        return _tell(effect, lambda _: forged, context)
-
-
 class Stale(Behaviour):
     """Claims for ever to stand where it stood first, and leaves retransmission to others."""
 
@@ -296,10 +194,6 @@ class Stale(Behaviour):
             return (effect,)
         self._first = self._first or effect.message
         return (replace(effect, message=self._first),)
-
-
-def _wrong(digest: bytes) -> bytes:
-    return tagged(b"bft-testing-wrong", digest)
 
 
 _REGISTRY: dict[str, Callable[..., Behaviour]] = {
@@ -315,7 +209,10 @@ _REGISTRY: dict[str, Callable[..., Behaviour]] = {
     "lying_replies": LyingReplies,
     "replay": Replay,
     "view_change_spam": lambda ms=100, jump=1: ViewChangeSpam(ms * MS, jump),
+    "body_swap": BodySwap,
     "omitting_new_view": OmittingNewView,
+    "lying_view_change": LyingViewChange,
+    "forged_certificates": ForgedCertificates,
     "stale": Stale,
 }
 
@@ -327,6 +224,8 @@ SWARM = (
     "equivocate_one+drop_to",
     "equivocate_split+omitting_new_view",
     "silent_after+view_change_spam",
+    "view_change_spam:jump=1000",
+    "lying_view_change+omitting_new_view",
     "wrong_digest+lying_checkpoints+lying_replies",
     "equivocate_votes+replay",
 )

@@ -6,8 +6,8 @@ The checker trusts nothing of `bft.core` but the message types: it counts quorum
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from bft.core.effects import (
     Accepted,
@@ -28,19 +28,18 @@ from bft.core.effects import (
     SaveSnapshot,
     SendReply,
     Stable,
+    TruncateLog,
+    ViewChangeCause,
     ViewChangeStarted,
 )
 from bft.core.events import Event
 from bft.core.messages import (
     Authenticated,
-    CheckpointCertificate,
     Commit,
     Digest,
-    NewView,
     Outcome,
     PeerMessage,
     Prepare,
-    PreparedCertificate,
     PrePrepare,
     Proposal,
     ReplicaId,
@@ -49,8 +48,8 @@ from bft.core.messages import (
     Request,
     RequestId,
     Seq,
-    View,
 )
+from bft.testing.certificates import Certificates
 from bft.testing.contradictions import Contradictions, contradict
 from bft.testing.hosts import Host
 from bft.testing.options import Options
@@ -71,8 +70,6 @@ class Checker:
         self._registry = registry
         self._trace = trace
         n = options.n
-        f = (n - 1) // 3
-        self._quorum = (n + f + 1 + 1) // 2  # ceil((n + f + 1) / 2): any two share f + 1
         self._byzantine = {replica for replica, _ in options.byzantine}
         self.events = 0
         self.view_changes = 0
@@ -82,11 +79,9 @@ class Checker:
         self._applied: dict[Seq, tuple[bytes, ...]] = {}  # operations that reached the service, in order
         self._operations: dict[bytes, Seq] = {}  # where each was executed
         self._outcomes: dict[RequestId, bytes] = {}  # leaf
-        self._prepared: dict[tuple[View, Seq], Digest] = {}
-        self._committed: dict[Seq, tuple[View, Digest]] = {}  # with the lowest view that was seen
-        self._committed_max: Seq = 0
-        self._roots: dict[Seq, Digest] = {}
-        self._certified: set[Seq] = set()  # checkpoints that a quorum made stable
+        self._proven = proven = Certificates(n, self._fail)
+        self._truncated = [0] * n  # the checkpoint from which each replica must be able to go on after a crash
+        self._clock = (0, 0)  # seq and agreed time of the last operations executed anywhere
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
         self._said = Contradictions(n)
@@ -95,21 +90,22 @@ class Checker:
             Executed: self._on_executed,
             SaveSnapshot: self._on_save_snapshot,
             SendReply: self._on_reply,
-            BecameStable: lambda _, effect: self._same_root(effect.seq, effect.root),
+            BecameStable: lambda _, effect: proven.same_root(effect.seq, effect.root),
             EvidenceFound: self._on_evidence,
             Diverged: lambda host, effect: self._fail(f"replica {host.id} diverged at {effect.seq}"),
             Rejected: self._on_rejected,
+            TruncateLog: self._on_truncate,
             ViewChangeStarted: self._on_view_change_started,
         }
         self._records: dict[type, Callable[[Host, Any], None]] = {
-            Prepared: lambda _, record: self._check_prepared(record.certificate),
-            Committed: lambda _, record: self._check_committed(record.commits),
-            Fetched: lambda _, record: self._check_committed(record.certified.commits, record.certified.batch.digest),
-            CheckpointTaken: lambda _, record: self._same_root(
+            Prepared: lambda _, record: proven.check_prepared(record.certificate),
+            Committed: lambda _, record: proven.check_committed(record.commits),
+            Fetched: lambda _, record: proven.check_committed(record.certified.commits, record.certified.batch.digest),
+            CheckpointTaken: lambda _, record: proven.same_root(
                 record.checkpoint.message.seq, record.checkpoint.message.root
             ),
-            Stable: lambda _, record: self._check_stable(record.certificate),
-            EnteredView: lambda _, record: self._check_new_view(record.new_view.message),
+            Stable: lambda _, record: proven.check_stable(record.certificate),
+            EnteredView: lambda _, record: proven.check_new_view(record.new_view.message),
         }
         registry.on_signed = self._on_signed
 
@@ -161,10 +157,12 @@ class Checker:
             host.state.applied.clear()
             return
         applied = host.state.applied
-        for seq in sorted({seq for seq, _, _ in applied}):
+        for seq in sorted({entry[0] for entry in applied}):
             self._check_applied(host, seq)
         applied.clear()
         self._position[host.id] = core.last_executed
+        if core.last_executed < self._truncated[host.id]:
+            self._fail(f"replica {host.id} lost its state: its log begins after {self._truncated[host.id]}")
         if core.view < self._said.highest_view[host.id]:
             self._fail(f"replica {host.id} restarted in view {core.view}, below one in which it spoke")
         self._view[host.id] = core.view
@@ -197,29 +195,39 @@ class Checker:
 
     def _is_at(self, host: Host, seq: Seq) -> bool:
         """Whether the replica's effects led it to `seq`, or state transfer did: forward, to a certified checkpoint."""
-        if self._position[host.id] < seq in self._certified:
+        if self._position[host.id] < seq in self._proven.stable:
             root = host.state.root_at(seq)  # None: the same step went on and released it
-            self._same_root(seq, self._roots[seq] if root is None else root)
+            self._proven.same_root(seq, self._proven.roots[seq] if root is None else root)
             self._position[host.id] = seq
             self.transfers += 1
         return self._position[host.id] == seq
 
     def _check_applied(self, host: Host, seq: Seq) -> None:
         """The operations that reached the service for `seq`: equal everywhere, and none a second time."""
-        mine = tuple(client + operation for at, client, operation in host.state.applied if at == seq)
+        mine = tuple(client + operation for at, _, client, operation in host.state.applied if at == seq)
+        times = {time_ns for at, time_ns, _, _ in host.state.applied if at == seq}
         host.state.applied = [entry for entry in host.state.applied if entry[0] != seq]
         if seq not in self._applied:
             self._applied[seq] = mine
             for operation in mine:
                 if self._operations.setdefault(operation, seq) != seq:
                     self._fail(f"an operation executed at {self._operations[operation]} was executed again at {seq}")
+            self._check_time(seq, times)
             if len(set(mine)) != len(mine):
                 self._fail(f"an operation was executed twice at {seq}")
         elif self._applied[seq] != mine:
             self._fail(f"replica {host.id} executed other operations at {seq} than another")
 
+    def _check_time(self, seq: Seq, times: set[int]) -> None:
+        """The agreed clock only runs forward; a batch has one time."""
+        last_seq, last_ns = self._clock
+        if times and seq > last_seq:
+            if len(times) != 1 or min(times) <= last_ns:
+                self._fail(f"the agreed clock does not run forward at {seq}")
+            self._clock = (seq, max(times))
+
     def _on_save_snapshot(self, host: Host, effect: SaveSnapshot) -> None:
-        self._same_root(effect.seq, effect.root)
+        self._proven.same_root(effect.seq, effect.root)
         if effect.seq > self._position[host.id] and not self._is_at(host, effect.seq):
             self._fail(f"replica {host.id} is at {self._position[host.id]} and saves a state at {effect.seq}")
 
@@ -243,59 +251,17 @@ class Checker:
     def _on_rejected(self, host: Host, effect: Rejected) -> None:
         self.rejections[effect.reason] += 1
 
+    def _on_truncate(self, host: Host, effect: TruncateLog) -> None:
+        self._truncated[host.id] = effect.seq
+
     def _on_view_change_started(self, host: Host, effect: ViewChangeStarted) -> None:
+        """No correct replica leaves its view on the word of faulty ones alone, nor goes further than correct ones."""
         self.view_changes += 1
-
-    # --- certificates
-
-    def _is_quorum(self, signers: Iterable[ReplicaId]) -> bool:
-        seen = list(signers)
-        return len(set(seen)) == len(seen) >= self._quorum
-
-    def _check_prepared(self, certificate: PreparedCertificate) -> None:
-        header = certificate.header.message
-        votes = [vote.message for vote in certificate.prepares]
-        if not self._is_quorum([header.replica, *(vote.replica for vote in votes)]) or any(
-            vote.header.message != header for vote in votes
-        ):
-            self._fail(f"no quorum prepared view {header.view} seq {header.seq}")
-        if self._prepared.setdefault((header.view, header.seq), header.digest) != header.digest:
-            self._fail(f"two digests are prepared in view {header.view} at {header.seq}")
-
-    def _check_committed(self, commits: tuple[Authenticated[Commit], ...], body: Digest | None = None) -> None:
-        votes = [commit.message for commit in commits]
-        claims = {(vote.view, vote.seq, vote.digest) for vote in votes}
-        if not self._is_quorum(vote.replica for vote in votes) or len(claims) != 1:
-            self._fail(f"no quorum committed {describe(votes[0]) if votes else 'nothing'}")
-        view, seq, digest = claims.pop()
-        known_view, known = self._committed.setdefault(seq, (view, digest))
-        if known != digest or body not in (None, digest):
-            self._fail(f"two digests are committed at {seq}: in view {known_view} and in view {view}")
-        self._committed[seq] = (min(view, known_view), digest)
-        self._committed_max = max(self._committed_max, seq)
-
-    def _check_stable(self, certificate: CheckpointCertificate) -> None:
-        votes = [checkpoint.message for checkpoint in certificate.checkpoints]
-        if not self._is_quorum(vote.replica for vote in votes) or len({(vote.seq, vote.root) for vote in votes}) != 1:
-            self._fail(f"no quorum made checkpoint {certificate.seq} stable")
-        self._same_root(certificate.seq, certificate.root)
-        self._certified.add(certificate.seq)
-
-    def _same_root(self, seq: Seq, root: Digest) -> None:
-        if self._roots.setdefault(seq, root) != root:
-            self._fail(f"two roots for checkpoint {seq}")
-
-    def _check_new_view(self, new_view: NewView) -> None:
-        """Nothing committed in an earlier view is contradicted by what the new view begins with."""
-        changes = [change.message for change in new_view.view_changes]
-        if not self._is_quorum(change.replica for change in changes):
-            self._fail(f"view {new_view.view} begins without a quorum")
-        low = max(change.stable.seq for change in changes)
-        proposed = {header.message.seq: header.message.digest for header in new_view.pre_prepares}
-        for seq in range(low + 1, self._committed_max + 1):
-            view, digest = self._committed.get(seq, (new_view.view, b""))
-            if view < new_view.view and proposed.get(seq) != digest:
-                self._fail(f"view {new_view.view} begins without what committed at {seq} in view {view}")
+        left = [self._said.left_view[r] for r in range(self._options.n) if r not in self._byzantine | {host.id}]
+        # proven equivocators' views are skipped: at most n in a row
+        joined = effect.cause is ViewChangeCause.JOINED
+        if joined and not any(self._view[host.id] < view and effect.view <= view + self._options.n for view in left):
+            self._fail(f"replica {host.id} joined the change to view {effect.view} that no correct replica wants")
 
     # --- the rest
 
@@ -320,7 +286,7 @@ class Checker:
             if sizes[name] > bound:
                 self._fail(f"replica {host.id} holds {sizes[name]} {name}, more than {bound}")
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> NoReturn:
         raise Violation(what, event=self.events, now_ns=self._scheduler.now_ns)
 
 

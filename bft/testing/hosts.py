@@ -40,10 +40,10 @@ class ObservedState(ReplicatedState):
 
     def __init__(self) -> None:
         super().__init__(KeyValue())
-        self.applied: list[tuple[Seq, bytes, bytes]] = []  # (seq, client, operation)
+        self.applied: list[tuple[Seq, int, bytes, bytes]] = []  # (seq, time, client, operation)
 
     def apply(self, operation: bytes, *, client: bytes, client_name: str, seq: int, time_ns: int) -> bytes:
-        self.applied.append((seq, client, operation))
+        self.applied.append((seq, time_ns, client, operation))
         return super().apply(operation, client=client, client_name=client_name, seq=seq, time_ns=time_ns)
 
 
@@ -104,6 +104,7 @@ class Host:
         observer: Observer,
         clock: Callable[[], Clock],
         sync_ns: int,
+        snapshot_ns: int,
         behaviour: Behaviour | None,
     ) -> None:
         self.id = replica
@@ -120,6 +121,7 @@ class Host:
         self._signer = SymbolicSigner(registry, replica)
         self._new_clock = clock
         self._sync_ns = sync_ns
+        self._snapshot_ns = snapshot_ns
         self._behaviour_random = random.Random(f"behaviour {scheduler.random.random()}")
         self._inbox: deque[Event] = deque()
         self.core: Replica | None = None
@@ -264,7 +266,7 @@ class Host:
         trie = self.state.trie_at(seq)
         if trie is None:
             return  # the same step went on to a later checkpoint and released this one
-        delay = int(self._scheduler.random.random() * 10 * self._sync_ns)
+        delay = int(self._scheduler.random.random() * 2 * self._snapshot_ns)
         self._scheduler.after(delay, self._snapshot_saved, self.incarnation, seq, trie)
 
     def _snapshot_saved(self, incarnation: int, seq: Seq, trie: MerkleTrie) -> None:

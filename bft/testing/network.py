@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bft.testing.options import HEALED_DELAY_NS, Options
+from bft.testing.options import Options
 from bft.testing.scheduler import Scheduler
 
 Address = int  # replicas are 0..n-1, clients come after them
@@ -22,7 +22,6 @@ class Network:
         self._duplicate = options.duplicate
         self._reorder = options.reorder
         self._delay_ns = options.delay_ns
-        self._healed_delay_ns = min(options.delay_ns, HEALED_DELAY_NS)
         self._cut: dict[tuple[Address, Address], int] = {}  # directed link -> how many partitions cut it
         self._last_arrival: dict[tuple[Address, Address], int] = {}
         self.sent = 0
@@ -60,7 +59,6 @@ class Network:
                 self._cut[link] = count - 1
 
     def heal(self) -> None:
-        """From now on every message arrives, within a bound."""
+        """From now on every message arrives, in order and within a bound, which nobody knows."""
         self._loss = self._duplicate = self._reorder = 0.0
         self._cut.clear()
-        self._delay_ns = self._healed_delay_ns

@@ -29,7 +29,7 @@ class Family(StrEnum):
 
 
 ALL_FAMILIES = tuple(Family)
-HEALED_DELAY_NS = 1 * MS  # the mean, when delay is no fault
+QUICK_NS = 1 * MS  # mean delay of a message, when delay is no fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,12 @@ class Options:
     fault_phase_ns: int = 6 * SECOND
     liveness_bound_ns: int = 240 * SECOND  # from healing to the last result
     events_max: int = 3_000_000
-    delay_ns: int = HEALED_DELAY_NS  # mean, one way
+    delay_ns: int = QUICK_NS  # mean, one way
     loss: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     sync_ns: int = 500_000  # mean of one fsync
+    snapshot_ns: int = 5 * MS  # mean time to save a snapshot
     partitions: int = 0
     asymmetric_cuts: int = 0
     crashes: int = 0  # each followed by a restart
@@ -82,10 +83,13 @@ class Options:
         chance = random.Random(f"options {seed} {n}")  # hashed with SHA-512: the same in every process
         on = {family for family in Family if chance.random() < 0.5} & set(families)
         f = (n - 1) // 3
-        byzantine = chance.sample(range(n), chance.randint(1, f)) if f and Family.BYZANTINE in on else []
-        # the first primary is the most interesting one to corrupt
-        if byzantine and 0 not in byzantine and chance.random() < 0.5:
-            byzantine[0] = 0
+        count = chance.randint(1, f) if f and Family.BYZANTINE in on else 0
+        texts = [chance.choice(SWARM) for _ in range(count)]
+        byzantine = chance.sample(range(n), count)
+        # the first primary is the most interesting one to corrupt; who lies about new views should lead the second
+        target = int(any("new_view" in text for text in texts))
+        if byzantine and target not in byzantine and chance.random() < 0.6:
+            byzantine[0] = target
         others = [replica for replica in range(n) if replica not in byzantine]
         spare = f - len(byzantine)
         stopped = chance.sample(others, chance.randint(1, spare)) if spare and Family.CRASH_STOP in on else []
@@ -107,11 +111,12 @@ class Options:
             batch_requests_max=chance.choice((1, 2, 8)),
             request_timeout_ns=timeout,
             view_change_timeout_ns=timeout,
-            delay_ns=chance.randint(5, 120) * MS if Family.DELAY in on else HEALED_DELAY_NS,
+            delay_ns=chance.choice((20, 100, 300)) * MS if Family.DELAY in on else QUICK_NS,
             loss=chance.choice((0.02, 0.1, 0.25)) if Family.LOSS in on else 0.0,
             duplicate=chance.choice((0.02, 0.2)) if Family.DUPLICATE in on else 0.0,
             reorder=chance.choice((0.05, 0.3)) if Family.REORDER in on else 0.0,
             sync_ns=chance.choice((100_000, 500_000, 20 * MS)),
+            snapshot_ns=chance.choice((1 * MS, 20 * MS, SECOND)),
             partitions=chance.randint(1, 4) if Family.PARTITION in on else 0,
             asymmetric_cuts=chance.randint(1, 4) if Family.ASYMMETRIC in on else 0,
             crashes=chance.randint(1, 2 * n) if Family.CRASH in on else 0,
@@ -120,7 +125,7 @@ class Options:
             clock_drift_ppm=chance.randint(0, 500) if Family.CLOCK in on else 0,
             clock_steps=chance.randint(0, 3) if Family.CLOCK in on else 0,
             crash_stop=tuple(sorted(stopped)),
-            byzantine=tuple((replica, chance.choice(SWARM)) for replica in sorted(byzantine)),
+            byzantine=tuple(sorted(zip(byzantine, texts, strict=True))),
         )
 
     @property

@@ -64,6 +64,7 @@ class Simulation:
                 observer=self._checker,
                 clock=self._new_clock,
                 sync_ns=options.sync_ns,
+                snapshot_ns=options.snapshot_ns,
                 behaviour=behaviours.get(replica),
             )
             for replica in range(options.n)

@@ -14,6 +14,7 @@ from bft.core.messages import (
     CheckpointCertificate,
     Commit,
     Evidence,
+    NewView,
     Prepare,
     PreparedCertificate,
     PrePrepare,
@@ -51,7 +52,7 @@ class World:
         self.checker.on_step(self.hosts[replica], Tick(), list(effects))
 
     def execute(self, replica, seq, batch, *operations):
-        self.hosts[replica].state.applied += [(seq, b"client", operation) for operation in operations]
+        self.hosts[replica].state.applied += [(seq, batch.time_ns, b"client", operation) for operation in operations]
         self.step(replica, Executed(seq, 0, batch, len(operations)), last_executed=seq)
 
     def header(self, digest, view=0, seq=1):
@@ -170,6 +171,32 @@ def test_evidence_that_proves_nothing_is_a_violation():
     world = World(byzantine=((0, "silent"),))
     with pytest.raises(Violation, match="proves nothing"):
         world.step(1, EvidenceFound(Evidence(world.header(A), world.header(B, view=4))))
+
+
+def test_an_agreed_clock_that_runs_backwards_is_a_violation(world):
+    world.execute(0, 1, Batch(2, ()), b"one")
+    with pytest.raises(Violation, match="clock"):
+        world.execute(0, 2, Batch(1, ()), b"two")
+
+
+def test_joining_a_view_change_that_only_faulty_replicas_want_is_a_violation(world):
+    with pytest.raises(Violation, match="no correct replica wants"):
+        world.step(0, ViewChangeStarted(5, ViewChangeCause.JOINED))
+
+
+def test_a_restart_from_before_the_truncated_log_is_a_violation(world):
+    world.step(0, TruncateLog(4))
+    with pytest.raises(Violation, match="lost its state"):
+        world.checker.on_restart(world.hosts[0])
+
+
+def test_a_new_view_without_what_committed_before_is_a_violation(world):
+    commits = tuple(world.signers[r].sign(Commit(0, 1, A, r)) for r in range(3))
+    world.step(0, Persist(Committed(commits)))
+    changes = tuple(world.signers[r].sign(ViewChange(1, GENESIS, (), r)) for r in range(3))
+    entered = world.signers[1].sign(NewView(1, changes, (), 1))
+    with pytest.raises(Violation, match="begins without what committed at 1"):
+        world.step(0, Persist(EnteredView(entered)))
 
 
 def test_a_log_beyond_its_window_is_a_violation(world):

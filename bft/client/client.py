@@ -108,6 +108,7 @@ class Client(KeyValueClient):
         self._running: asyncio.Task[None] | None = None
         self._flush_due = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0  # loop time; kept here because a uvloop handle that is already due cannot tell its own
 
     # --- opening and closing
 
@@ -272,14 +273,14 @@ class Client(KeyValueClient):
     def _arm(self) -> None:
         """Wake up in time for the dispatcher's next deadline; an alarm that comes too early does no harm."""
         deadline = self._dispatcher.next_deadline
-        alarm = self._alarm
-        if alarm is not None:
-            if alarm.when() <= deadline:
+        if self._alarm is not None:
+            if self._alarm_at <= deadline:
                 return
-            alarm.cancel()
+            self._alarm.cancel()
             self._alarm = None
         if deadline != float("inf") and self._loop is not None:
             self._alarm = self._loop.call_at(deadline, self._on_alarm)
+            self._alarm_at = deadline
 
     async def _run_links(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -77,9 +77,11 @@ class ReplicaLink:
                 )
         except OSError as error:  # TLS errors and time-outs are OSErrors
             return explain(error)
-        keep_alive(transport.get_extra_info("socket"))
         try:
+            keep_alive(transport.get_extra_info("socket"))
             await asyncio.shield(link.lost)
+        except OSError as error:
+            return explain(error)
         finally:
             link.close()
             await asyncio.wait((link.lost,), timeout=SHUTDOWN_TIMEOUT_S)

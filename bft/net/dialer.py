@@ -82,9 +82,11 @@ class Dialer:
                 )
         except OSError as error:  # TLS errors and time-outs are OSErrors
             return explain(error)
-        keep_alive(transport.get_extra_info("socket"))
         try:
+            keep_alive(transport.get_extra_info("socket"))
             await link.lost
+        except OSError as error:
+            return explain(error)
         finally:
             self.link = None
             link.close()

@@ -20,8 +20,13 @@ _BACKLOG: Final = 256
 _OUT_OF_DESCRIPTORS_PAUSE_S: Final = 0.1
 
 
-def keep_alive(connection: socket.socket) -> None:
-    """No delay for small frames; a peer that vanished is noticed within about 15 s."""
+def keep_alive(connection: socket.socket | None) -> None:
+    """No delay for small frames; a peer that vanished is noticed within about 15 s.
+
+    Nothing to do for None, which is the socket of a transport that the other end has closed already.  Raises OSError.
+    """
+    if connection is None:
+        return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)

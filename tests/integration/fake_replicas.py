@@ -113,6 +113,10 @@ class FakeReplicas:
         await asyncio.gather(*(link.lost for link in links))
         self._servers.clear()
 
+    def close_port(self, replica: int) -> None:
+        """This replica takes no more connections: something else may listen there."""
+        self._servers[replica].close()
+
     async def _listen(self, replica: int) -> None:
         home = self._directory / f"replica-{self._homes[replica]}"
         context = tls.server_context(

@@ -8,6 +8,7 @@ import pytest
 import bft
 from bft.client import ClientSettings
 from bft.errors import ConfigurationError, EnvironmentFailure
+from crypto import tls
 from crypto.ca import CertificateAuthority
 from crypto.keys import PrivateKey
 from tests.integration.fake_replicas import (
@@ -22,6 +23,7 @@ from tests.integration.fake_replicas import (
     until,
 )
 from tests.integration.harness import make_cluster
+from tests.integration.rude_server import rude_server
 
 
 @pytest.fixture
@@ -212,3 +214,16 @@ def test_an_identity_of_another_authority_is_refused_before_connecting(tmp_path,
     (home / "client.crt").write_bytes(authority.issue_client("stranger", key.public))
     with pytest.raises(ConfigurationError, match="not issued by this CA"):
         bft.connect(tmp_path, identity=home)
+
+
+async def test_a_replica_that_resets_every_connection_after_its_handshake_does_not_end_the_client(tmp_path, cluster):
+    home = tmp_path / "replica-3"
+    context = tls.server_context(
+        certificate=home / "replica.crt", key=home / "replica.key", ca=tmp_path / "ca" / "ca.crt"
+    )
+    async with FakeReplicas(tmp_path, cluster) as replicas:
+        replicas.close_port(3)
+        with rude_server(cluster.replicas[3].client, context) as server:
+            async with client_of(tmp_path) as client:
+                await until(lambda: server.connections >= 8)
+                assert (await client.call(b"a")).value == b"a"

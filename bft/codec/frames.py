@@ -222,7 +222,7 @@ def _certified(d: Decoder, raw: Any) -> CertifiedBatch:
 
 
 def _batches(d: Decoder, body: bytes) -> Batches:
-    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
+    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max, arrays_max=d.limits.certified_arrays_max)
     array(batches, "batches", at_most=d.limits.window)
     return Batches(tuple([_certified(d, raw) for raw in batches]))
 
@@ -234,7 +234,7 @@ def _fetch_bodies(d: Decoder, body: bytes) -> FetchBodies:
 
 
 def _bodies(d: Decoder, body: bytes) -> Bodies:
-    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max)
+    (batches,) = unpack(body, fields=1, array_max=d.limits.array_max, arrays_max=d.limits.certified_arrays_max)
     array(batches, "batches", at_most=d.limits.window)
     return Bodies(tuple([_batch(d, raw, proven=True) for raw in batches]))
 

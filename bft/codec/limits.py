@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Self
 
-from bft.codec.wire import MessageType
+from bft.codec.wire import ARRAYS_MIN, MessageType
 from bft.core.parameters import Parameters
 
 INTEGER: Final = 9  # the longest unsigned integer
@@ -53,6 +53,8 @@ class Limits:
     view_change: int  # payload of one VIEW-CHANGE
     new_view: int  # payload of one NEW-VIEW
     array_max: int  # items of any array
+    certified_arrays_max: int  # arrays in an answer of bodies or certified batches
+    prepared_arrays_max: int  # arrays in a VIEW-CHANGE
     parameters: Parameters  # what all of these follow from
     peer: Mapping[int, int]  # between replicas
     client: Mapping[int, int]  # from a client to a replica
@@ -103,6 +105,8 @@ class Limits:
         query = 1 + INTEGER + HEAD + p.request_bytes_max
         return cls(
             parameters=p,
+            certified_arrays_max=p.window * (p.batch_requests_max + p.n + 4) + ARRAYS_MIN,
+            prepared_arrays_max=p.window * (p.n + 4) + p.n + ARRAYS_MIN,
             n=p.n,
             window=p.window,
             operations_max=p.operations_max,

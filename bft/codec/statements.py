@@ -263,7 +263,9 @@ class Decoder:
     def view_change(self, payload: bytes) -> ViewChange:
         limits = self.limits
         blob(payload, "view-change", limits.view_change)
-        view, stable, prepared, replica = unpack(payload, fields=4, array_max=max(limits.n, limits.window, 4))
+        view, stable, prepared, replica = unpack(
+            payload, fields=4, array_max=max(limits.n, limits.window, 4), arrays_max=limits.prepared_arrays_max
+        )
         natural(view, "view")
         signer = self._replica(replica)
         array(prepared, "prepared certificates", at_most=limits.window)
@@ -272,7 +274,9 @@ class Decoder:
     def new_view(self, payload: bytes) -> NewView:
         limits = self.limits
         blob(payload, "new-view", limits.new_view)
-        view, changes, headers, replica = unpack(payload, fields=4, array_max=max(limits.n, limits.window, 4))
+        view, changes, headers, replica = unpack(
+            payload, fields=4, array_max=max(limits.n, limits.window, 4), arrays_max=limits.prepared_arrays_max
+        )
         natural(view, "view")
         signer = self._primary(replica, view)
         array(changes, "view-changes", at_most=limits.n)

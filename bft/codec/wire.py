@@ -5,7 +5,8 @@ form; no maps, floats, nil, negative numbers or extensions.  The writer only eve
 encodes again what it read and requires equality, which proves canonical form whatever the library accepts.
 
 Nothing is allocated for a length that a hostile writer merely claims: the bytes must be there, and an array's length
-is bounded before its slots are made.
+is bounded before its slots are made.  The number of arrays is bounded too: nested ones cost two bytes each to write and
+some seventy, with the time to make them, to read.
 """
 
 from enum import IntEnum, unique
@@ -16,6 +17,7 @@ from msgpack import UnpackException, packb, unpackb
 from bft.errors import InvalidMessage
 
 TEXT_BYTES_MAX: Final = 1024
+ARRAYS_MIN: Final = 16  # arrays that any message may have, whatever it holds
 
 
 @unique
@@ -56,14 +58,30 @@ def pack(value: tuple[Any, ...]) -> bytes:
     return encoded
 
 
-def unpack(data: bytes, *, fields: int, array_max: int) -> tuple[Any, ...]:
+def unpack(data: bytes, *, fields: int, array_max: int, arrays_max: int | None = None) -> tuple[Any, ...]:
     """The array of exactly `fields` fields that `data` encodes, no array in it longer than `array_max`.
 
+    There are at most `arrays_max` arrays; unless said otherwise as many as one array of arrays needs, and some more.
     The types of the fields are for the functions below to check.
     """
+    left = array_max + ARRAYS_MIN if arrays_max is None else arrays_max
+
+    def count(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many arrays")
+        return items
+
     try:
         value = unpackb(
-            data, use_list=False, max_array_len=array_max, max_map_len=0, max_ext_len=0, max_str_len=TEXT_BYTES_MAX
+            data,
+            use_list=False,
+            list_hook=count,
+            max_array_len=array_max,
+            max_map_len=0,
+            max_ext_len=0,
+            max_str_len=TEXT_BYTES_MAX,
         )
     except (ValueError, UnpackException) as error:
         raise InvalidMessage(f"not MessagePack within the limits: {error}") from error

@@ -451,3 +451,23 @@ def test_a_status_is_as_long_as_its_bound_allows():
     top = 2**64 - 1
     frame = encode_frame(Status(top, True, top, top, top))
     assert len(frame) - 4 == LIMITS.peer[MessageType.STATUS]
+
+
+def nested_arrays(size: int) -> bytes:
+    """Arrays of two arrays, in about as many bytes."""
+    tree = b"\x90"
+    while 2 * len(tree) < size:
+        tree = b"\x92" + tree + tree
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (MessageType.REQUEST, b"\x92" + nested_arrays(10_000) + b"\xc4\x00"),
+        (MessageType.REPLY, b"\x95" + nested_arrays(10_000) + b"\x90" * 4),
+    ],
+)
+def test_more_arrays_than_any_message_of_the_type_has_are_refused_while_they_are_read(kind, body):
+    with pytest.raises(InvalidMessage, match="too many arrays"):
+        decode_body(kind, body, Limits.of(PARAMETERS))

@@ -86,6 +86,7 @@ class _File:
     generation: int
     descriptor: int
     truncated: int  # sequence numbers up to here may be missing
+    salt: int
     size: int
     groups: int
     positions: list[Position] = field(default_factory=list)
@@ -183,7 +184,7 @@ class FileLog:
         if not entries:
             return
         file = self._file
-        data, positions = encode_group(file.groups, entries, file.size)
+        data, positions = encode_group(file.groups, entries, file.size, file.salt)
         began = time.monotonic_ns()
         write_fully(file.descriptor, data)
         if self._sync:
@@ -265,7 +266,16 @@ def _open_file(directory: Path, identity: Identity) -> tuple[_File, list[Entry]]
         os.ftruncate(descriptor, content.size)
         os.fsync(descriptor)
     entries = [Entry(p.type, p.seq, data[p.offset : p.offset + p.length]) for p in content.positions]
-    file = _File(path, generation, descriptor, content.truncated, content.size, content.groups, content.positions)
+    file = _File(
+        path,
+        generation,
+        descriptor,
+        content.truncated,
+        content.salt,
+        content.size,
+        content.groups,
+        content.positions,
+    )
     return file, entries
 
 
@@ -276,11 +286,12 @@ def _begin_file(
     path = directory / f"{_PREFIX}{generation:010}"
     temporary = path.with_name(path.name + _TEMPORARY)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    header = encode_header(identity, truncated)
-    group, positions = encode_group(0, entries, len(header))
+    salt = int.from_bytes(os.urandom(4), "big")
+    header = encode_header(identity, truncated, salt)
+    group, positions = encode_group(0, entries, len(header), salt)
     data = header + group
     write_fully(descriptor, data)
     os.fsync(descriptor)
     temporary.rename(path)
     sync_directory(directory)
-    return _File(path, generation, descriptor, truncated, len(data), 1, positions)
+    return _File(path, generation, descriptor, truncated, salt, len(data), 1, positions)

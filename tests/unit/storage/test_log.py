@@ -9,7 +9,7 @@ import pytest
 
 from bft.errors import DataDirectoryError, StorageFailure
 from bft.storage.log import FileLog
-from bft.storage.logfile import Identity
+from bft.storage.logfile import Identity, encode_group
 from bft.storage.records import Entry, RecordType, retained
 
 OURS = Identity("c", 1)
@@ -102,6 +102,15 @@ async def test_a_group_whose_end_never_reached_the_disk_is_cut(tmp_path):
     whole = bytearray(file.read_bytes())
     whole[-20:] = bytes(20)
     file.write_bytes(whole)
+    assert await read_back(tmp_path) == entries(1)
+
+
+async def test_a_torn_tail_that_holds_a_clients_imitation_of_a_group_is_cut(tmp_path):
+    await written(tmp_path, entries(1))
+    imitations = b"".join(encode_group(number, (), 0, 0)[0] for number in range(20))
+    await written(tmp_path, entries(2, payload=imitations + b"the end"))
+    (path,) = tmp_path.glob("log-*")
+    path.write_bytes(path.read_bytes()[:-1])
     assert await read_back(tmp_path) == entries(1)
 
 

@@ -15,6 +15,7 @@ GROUPS = {
     "cluster": ("init", "up", "down", "status", "logs"),
     "replica": ("run",),
     "kv": ("put", "get", "del", "range", "cas"),
+    "bench": ("run", "suite"),
     "ca": ("show", "issue"),
     "evidence": ("list", "verify"),
     "receipt": ("verify",),

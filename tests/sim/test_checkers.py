@@ -4,7 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from bft.core.effects import Accepted, BecameStable, EvidenceFound, Executed, Persist, Prepared, Stable
+from bft.core.effects import (
+    Accepted,
+    BecameStable,
+    Committed,
+    EnteredView,
+    EvidenceFound,
+    Executed,
+    Persist,
+    Prepared,
+    Stable,
+    TruncateLog,
+    ViewChangeCause,
+    ViewChangeStarted,
+)
 from bft.core.events import Tick
 from bft.core.messages import (
     GENESIS,

@@ -113,6 +113,11 @@ class DataDirectory:
                 "could contradict what it said; restore the directory"
             )
         if durability is Durability.MEMORY:
+            if FileLog.exists(path):
+                raise DataDirectoryError(
+                    f'{path}: holds a log, which durability = "memory" would ignore, and with it the votes that were '
+                    'cast; set durability to "fsync" or "os"'
+                )
             remove(marker)
             return cls(lock, MemoryLog(), None, Recovered((), GENESIS_CERTIFICATE, None, None))
         sync = durability is Durability.FSYNC

@@ -76,6 +76,15 @@ async def test_a_memory_replica_starts_once(path):
         open_directory(path, Durability.MEMORY)
 
 
+async def test_memory_does_not_ignore_a_log_that_is_there(path):
+    """It would forget the votes in it, and could contradict them."""
+    data = open_directory(path)
+    await data.log.append([encode_record(commit(1))])
+    await data.close()
+    with pytest.raises(DataDirectoryError, match="would ignore"):
+        open_directory(path, Durability.MEMORY)
+
+
 async def test_two_processes_cannot_use_one_directory(path):
     data = open_directory(path)
     with pytest.raises(EnvironmentFailure, match="in use by process"):

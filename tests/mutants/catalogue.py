@@ -95,7 +95,7 @@ MUTANTS = (
         "a missing body is taken for null",
         _ORDERING,
         "            if body is not None:\n                self._accept_body(slot, body, out)",
-        "            self._accept_body(slot, body or NULL_BATCH, out)",
+        "            self._accept_body(slot, body or Batch(0, ()), out)",
     ),
     Mutant(
         "the new view ignores prepared certificates",

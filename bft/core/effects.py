@@ -154,7 +154,6 @@ class Rejection(StrEnum):
 
     DUPLICATE = "duplicate"
     STALE = "stale"
-    WRONG_VIEW = "wrong view"
     OUTSIDE_WATERMARKS = "outside watermarks"
     NOT_PRIMARY = "not the primary of the view"
     PRIMARY_PREPARE = "the primary sends no prepare"
@@ -171,7 +170,6 @@ class Rejection(StrEnum):
     ALREADY_EXECUTED = "already executed"
     NOT_EVIDENCE = "statements do not conflict"
     NOT_OURS = "our own statement came back"
-    NOT_ACTIVE = "in a view change"
 
 
 @dataclass(frozen=True, slots=True)

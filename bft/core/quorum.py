@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bft.core.messages import (
-    Authenticated,
     CertifiedBatch,
-    Checkpoint,
     CheckpointCertificate,
-    Commit,
     PreparedCertificate,
     ReplicaId,
     View,
@@ -83,7 +80,3 @@ class Quorums:
             and len({(v.seq, v.root) for v in votes}) == 1
             and votes[0].seq > 0
         )
-
-
-CommitVotes = dict[ReplicaId, Authenticated[Commit]]
-CheckpointVotes = dict[ReplicaId, Authenticated[Checkpoint]]

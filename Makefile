@@ -51,7 +51,7 @@ bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocat
 	@$(BIN)/bft bench suite
 
 lock: $(READY) ## Pin the newest allowed dependencies again, with hashes (needs pip-tools)
-	@for extra in "-dev --extra=dev --extra=bench" " --constraint=$(LOCK)"; do \
+	@for extra in "-dev --extra=dev --extra=bench --extra=tracing" " --constraint=$(LOCK)"; do \
 	  CUSTOM_COMPILE_COMMAND='make lock' pip-compile --quiet --upgrade --strip-extras --generate-hashes --allow-unsafe \
 	    --build-deps-for=editable --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    $${extra#* } --output-file=deploy/requirements$${extra%% *}.lock pyproject.toml; done

@@ -335,7 +335,7 @@ class BatchResult:
     replica: ReplicaId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """What happened to one request, everywhere the same; its ``leaf`` is what clients match and receipts prove."""
 
@@ -347,7 +347,7 @@ class Outcome:
     status: ReplyStatus
     results: tuple[bytes, ...]  # one an operation; fewer: result_bytes_max was reached, the rest was not executed
 
-    @property
+    @cached_property
     def leaf(self) -> bytes:
         """Merkle leaf that binds request, position and results."""
         numbers = b"".join(v.to_bytes(8, "big") for v in (self.session, self.number, self.seq, int(self.status)))

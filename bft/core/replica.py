@@ -214,8 +214,8 @@ class Replica:
             return out.effects
         self._notice_pause(now)
         match event:
-            case Received(sender, message):
-                self._on_message(sender, message, now, out)
+            case Received():
+                self._on_message(event.sender, event.message, now, out)
             case ClientRequest(request):
                 self._on_request(request.message.client, request, now, out)
             case Tick():
@@ -260,10 +260,11 @@ class Replica:
         """Everything that has become possible, then the timers."""
         if (view := self._view_changes.view_to_join()) is not None:
             self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, out)
-        self._view_changes.arm(now.monotonic_ns)
-        if (new_view := self._view_changes.make_new_view()) is not None:
-            out.broadcast(new_view)
-            self._enter_view(new_view, now, out)
+        if not self.active:
+            self._view_changes.arm(now.monotonic_ns)
+            if (new_view := self._view_changes.make_new_view()) is not None:
+                out.broadcast(new_view)
+                self._enter_view(new_view, now, out)
         while self._execute_next(now, out) or self._propose_next(now, out):
             pass
         self._arm_timers(now)
@@ -274,11 +275,10 @@ class Replica:
         Forgiven once in a view until something is executed: who keeps us busy must not keep us from suspecting.
         """
         due_ns = self._deadlines.earliest_ns
-        position = (self.view, self.last_executed)
         if (
             due_ns is not None
             and now.monotonic_ns - due_ns > 2 * self._context.parameters.status_interval_ns
-            and position != self._forgiven_at
+            and (position := (self.view, self.last_executed)) != self._forgiven_at
         ):
             self._forgiven_at = position
             self._patient_from_ns = now.monotonic_ns
@@ -286,17 +286,19 @@ class Replica:
             self._arm_timers(now)
 
     def _arm_timers(self, now: Instant) -> None:
-        deadlines, parameters = self._deadlines, self._context.parameters
-        deadlines.set(Timer.NEW_VIEW, self._view_changes.deadline_ns)
-        deadlines.set(Timer.TRANSFER, self._catch_up.deadline_ns)
-        deadlines.set(Timer.REQUEST, self._request_deadline_ns())
         if self._pending or not self.active or self._catch_up.transferring:
-            self._status_due_ns = min(self._status_due_ns, now.monotonic_ns + parameters.status_interval_ns)
-        deadlines.set(Timer.STATUS, self._status_due_ns)
+            soon_ns = now.monotonic_ns + self._context.parameters.status_interval_ns
+            self._status_due_ns = min(self._status_due_ns, soon_ns)
+        self._deadlines.arm(
+            request_ns=self._request_deadline_ns(),
+            new_view_ns=self._view_changes.deadline_ns,
+            status_ns=self._status_due_ns,
+            transfer_ns=self._catch_up.deadline_ns,
+        )
 
     def _request_deadline_ns(self) -> int | None:
         """When we suspect the primary; suspended during a view change, and the primary does not suspect itself."""
-        if not self._pending or not self.active or self._ordering.is_primary:
+        if not self.active or not self._pending or self._ordering.is_primary:
             return None
         timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
         return self._pending.deadline_ns(timeout_ns, patient_from_ns=self._patient_from_ns)
@@ -368,9 +370,9 @@ class Replica:
     def _propose_next(self, now: Instant, out: Outbox) -> bool:
         """As primary, propose all that is pending as soon as the pipeline has room."""
         may = (
-            self.active
+            self._pending.has_unproposed
+            and self.active
             and self._ordering.is_primary
-            and self._pending.has_unproposed
             and self._ordering.has_room(last_executed=self.last_executed)
         )
         if may:

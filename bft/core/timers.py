@@ -18,19 +18,18 @@ class Deadlines:
     """One deadline a timer, in monotonic nanoseconds."""
 
     def __init__(self) -> None:
-        self._at: dict[Timer, int] = {}
+        self._at: tuple[int | None, ...] = (None,) * len(Timer)  # by timer
+        self.earliest_ns: int | None = None
 
-    def set(self, timer: Timer, at_ns: int | None) -> None:
-        """Arm or re-arm; None disarms."""
-        if at_ns is None:
-            self._at.pop(timer, None)
-        else:
-            self._at[timer] = at_ns
+    def arm(
+        self, *, request_ns: int | None, new_view_ns: int | None, status_ns: int | None, transfer_ns: int | None
+    ) -> None:
+        """Arm or re-arm each; None disarms.  Called after every event, which seldom changes any."""
+        at = (request_ns, new_view_ns, status_ns, transfer_ns)
+        if at != self._at:
+            self._at = at
+            self.earliest_ns = min((at_ns for at_ns in at if at_ns is not None), default=None)
 
     def due(self, timer: Timer, now_ns: int) -> bool:
-        at = self._at.get(timer)
-        return at is not None and at <= now_ns
-
-    @property
-    def earliest_ns(self) -> int | None:
-        return min(self._at.values(), default=None)
+        at_ns = self._at[timer]
+        return at_ns is not None and at_ns <= now_ns

@@ -104,6 +104,8 @@ class ViewChanges:
 
     def view_to_join(self) -> View | None:
         """The smallest view above ours once f+1 replicas are above ours: at least one correct replica left."""
+        if len(self._votes) < self._context.quorums.weak:
+            return None
         higher = [v.message.view for v in self._votes.values() if v.message.view > self._current.view]
         return min(higher) if len(higher) >= self._context.quorums.weak else None
 

@@ -76,11 +76,13 @@ class Clock:
         self.wall_offset_ns = wall_offset_ns
 
     def read(self, now_ns: int) -> Instant:
-        elapsed = now_ns + now_ns * self._drift_ppm // _PPM
+        elapsed = now_ns + now_ns * self._drift_ppm // _PPM if self._drift_ppm else now_ns
         return Instant(elapsed + self._offset_ns, _WALL_EPOCH_NS + elapsed + self.wall_offset_ns)
 
     def when(self, monotonic_ns: int) -> int:
         """The first virtual instant at which the monotonic clock shows at least this."""
+        if not self._drift_ppm:
+            return monotonic_ns - self._offset_ns
         at_ns = (monotonic_ns - self._offset_ns) * _PPM // (_PPM + self._drift_ppm)
         while self.read(at_ns).monotonic_ns < monotonic_ns:
             at_ns += 1
@@ -142,7 +144,8 @@ class Host:
         self.state = ObservedState()
         self._releases: deque[_Release] = deque()
         self._syncing = False
-        self._alarm_ns: int | None = None
+        self._alarm_ns: int | None = None  # virtual time
+        self._armed_for_ns: int | None = None  # the deadline that the alarm is for, on the host's clock
         self._inbox.clear()
         self.paused = False
         self.core = Replica(
@@ -173,24 +176,24 @@ class Host:
         records, certificate, trie = self.disk.recover()
         if trie is not None:
             self.state.restore(certificate.seq, trie.items())
-        if self._survives(lambda: core.recover(records, certificate)):
-            self._observer.on_restart(self)
-            self.start()
+        try:
+            core.recover(records, certificate)
+        except InvariantViolated:
+            self._break_down()
+            return
+        self._observer.on_restart(self)
+        self.start()
 
     def stop(self) -> None:
         """Crash, and never come back."""
         self.crash()
         self.stopped = True
 
-    def _survives(self, call: Callable[[], None]) -> bool:
-        """Make the call.  What others make of its lies may break a Byzantine replica's own core: then it stops."""
-        try:
-            call()
-        except InvariantViolated:
-            if self.behaviour is None:
-                raise
-            self.stop()
-        return not self.stopped
+    def _break_down(self) -> None:
+        """In an `except` clause: what others make of its lies may break a Byzantine core, but no correct one."""
+        if self.behaviour is None:
+            raise  # noqa: PLE0704 - the invariant that did not hold
+        self.stop()
 
     def pause(self) -> None:
         self.paused = self.up
@@ -230,8 +233,10 @@ class Host:
         if core is None:
             return
         now = self.clock.read(self._scheduler.now_ns)
-        effects: list[Effect] = []
-        if not self._survives(lambda: effects.extend(core.step(event, now))):
+        try:
+            effects = core.step(event, now)
+        except InvariantViolated:
+            self._break_down()
             return
         if self.behaviour is not None:
             effects = self.behaviour.transform(effects, self._context(now.monotonic_ns))
@@ -245,21 +250,24 @@ class Host:
         )
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        if not effects:
+            return
+        disk = self.disk
         held: list[Effect] = []
         for effect in effects:
             match effect:
                 case Persist():
-                    self.disk.append(effect.record)
-                case SaveSnapshot():
-                    self._save_snapshot(effect.seq)
+                    disk.append(effect.record)
                 case Send() | Broadcast() | SendReply() | TruncateLog():
                     held.append(effect)
+                case SaveSnapshot():
+                    self._save_snapshot(effect.seq)
                 case _:
                     pass  # an observation
         if held:
-            self._releases.append((self.disk.appended, held))
-        self._release()
-        if self.disk.synced < self.disk.appended and not self._syncing:
+            self._releases.append((disk.appended, held))
+            self._release()
+        if disk.synced < disk.appended and not self._syncing:
             self._start_sync()
 
     def _save_snapshot(self, seq: Seq) -> None:
@@ -314,17 +322,17 @@ class Host:
         if self.behaviour is not None and self.behaviour.wake_ns is not None:
             wake_ns = self.behaviour.wake_ns
             deadline_ns = wake_ns if deadline_ns is None else min(wake_ns, deadline_ns)
-        if deadline_ns is None:
-            return
+        if deadline_ns is None or (self._armed_for_ns is not None and deadline_ns >= self._armed_for_ns):
+            return  # when the alarm rings we look again
         at_ns = max(self.clock.when(deadline_ns), self._scheduler.now_ns + 1)
-        if self._alarm_ns is None or at_ns < self._alarm_ns:
-            self._alarm_ns = at_ns
-            self._scheduler.at(at_ns, self._alarm, self.incarnation, at_ns)
+        self._armed_for_ns = deadline_ns
+        self._alarm_ns = at_ns
+        self._scheduler.at(at_ns, self._alarm, self.incarnation, at_ns)
 
     def _alarm(self, incarnation: int, at_ns: int) -> None:
         if incarnation != self.incarnation or at_ns != self._alarm_ns or self.core is None:
             return
-        self._alarm_ns = None
+        self._alarm_ns = self._armed_for_ns = None
         deadline_ns = self.core.next_deadline_ns
         due = deadline_ns is not None and deadline_ns <= self.clock.read(self._scheduler.now_ns).monotonic_ns
         if due or (self.behaviour is not None and self.behaviour.wake_ns is not None):

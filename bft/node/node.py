@@ -134,6 +134,11 @@ class Node:
         return self._data
 
     @property
+    def saved_seq(self) -> Seq:
+        """The checkpoint whose state is on disk; 0: none is."""
+        return self._snapshots.saved_seq
+
+    @property
     def uptime_s(self) -> float:
         return (time.monotonic_ns() - self._started_ns) / 1e9
 
@@ -252,29 +257,25 @@ class Node:
             match effect:
                 case fx.Persist(record):
                     round_.entries.append(encode_record(record))
+                    if isinstance(record, fx.Stable):
+                        self._snapshots.certified(record.certificate)
                 case fx.Broadcast(message):
                     outgoing.send(round_, None, message)
                 case fx.Send(to, message):
                     outgoing.send(round_, to, message)
                 case fx.SendReply(client, reply):
                     outgoing.reply(round_, client, reply)
-                case fx.SaveSnapshot(seq, root):
+                case fx.SaveSnapshot(seq):
                     # Released already if a later checkpoint of this very round is stable: then that one is saved.
-                    if self._state.root_at(seq) is not None:
-                        self._snapshots.want(seq, root, self._state.snapshot_items(seq))
+                    if (state := self._state.trie_at(seq)) is not None:
+                        self._snapshots.want(seq, state)
                 case fx.TruncateLog(seq):
                     truncated = seq
                 case _:
                     self._observe(effect)
         await outgoing.submit(round_)
         if truncated is not None:  # after the certificate that allows it went to the log
-            self._truncate(truncated)
-
-    def _truncate(self, seq: Seq) -> None:
-        truncatable = self._snapshots.truncatable(seq)
-        if truncatable is not None:
-            self._data.log.truncate(truncatable)
-            self._snapshots.prune(truncatable)
+            self._data.log.truncate(truncated)
 
     def _on_snapshot_saved(self, seq: Seq) -> None:
         self._local.append(SnapshotSaved(seq))
@@ -325,11 +326,17 @@ class Node:
     def _recover(self) -> None:
         recovered = self._data.recovered
         if recovered.items is not None:
-            root = self._state.restore(recovered.certificate.seq, recovered.items)
+            certificate = recovered.certificate
+            try:
+                root = self._state.restore(certificate.seq, recovered.items)
+            except ValueError:  # damaged items need not even be of a state
+                root = b""
             recovered.check_root(root)
-            self._snapshots.recovered(recovered.certificate.seq)
+            if (saved := self._state.trie_at(certificate.seq)) is not None:
+                self._snapshots.recovered(saved, certificate)
         if recovered.records or recovered.items is not None:
             self._core.recover(recovered.records, recovered.certificate)
+            self._snapshots.certified(self._core.stable)
             _log.info(
                 "recovered",
                 snapshot=recovered.certificate.seq,

@@ -1,88 +1,89 @@
-"""Snapshots are written beside the protocol, one at a time, the latest wanted first."""
+"""The state is saved beside the protocol, one stable checkpoint at a time, the latest first."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
-from bft.core.messages import Digest, Seq
+from bft.core.messages import GENESIS, CheckpointCertificate, Seq
+from bft.statemachine.trie import MerkleTrie
 from bft.storage.snapshot import SnapshotStore
 
-# After a snapshot the writer rests this many times as long as it took: however large the state is, writing it takes
-# at most a fifth of one core.  What waits meanwhile is only the truncation of the log on disk.
+# After a save the writer rests this many times as long as it took: however much changes, writing it takes at most a
+# fifth of one core.  What waits meanwhile is only the truncation of the log on disk.
 _REST: Final = 4.0
 _log = structlog.get_logger()
 
 
-class _Wanted(NamedTuple):
-    seq: Seq
-    root: Digest
-    items: Iterable[tuple[bytes, bytes]]  # pinned: stays valid whatever is executed meanwhile
-
-
 class SnapshotWriter:
-    """Writes what the core asks for; `on_saved` hears of each that is durable."""
+    """Saves each checkpoint that the core asked for once it is stable; `on_saved` hears of each that is durable.
+
+    Only a certified state takes the place of the one before it: whatever is saved, recovery can start from it.
+    """
 
     def __init__(self, store: SnapshotStore | None, on_saved: Callable[[Seq], None]) -> None:
         self._store = store
         self._on_saved = on_saved
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-        self._wanted: _Wanted | None = None
-        self._prunable: Seq | None = None
+        self._saved: MerkleTrie | None = None  # what the store holds, to save what differs from it
+        self.saved_seq: Seq = 0
+        self._certificate: CheckpointCertificate = GENESIS  # the latest known
+        self._wanted: dict[Seq, MerkleTrie] = {}  # from the latest certified on: at most a window's checkpoints
         self._asked = asyncio.Event()
-        self._saved: list[Seq] = []  # on disk, ascending; those below the truncation are dropped
 
-    def recovered(self, seq: Seq) -> None:
-        """The snapshot at `seq` is there from before the start."""
-        self._saved.append(seq)
+    def recovered(self, saved: MerkleTrie, certificate: CheckpointCertificate) -> None:
+        """What the store holds from before the start."""
+        self._saved = saved
+        self.saved_seq = certificate.seq
+        self._certificate = certificate
 
-    def want(self, seq: Seq, root: Digest, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Save soon; a later checkpoint takes the place of one that still waits."""
+    def want(self, seq: Seq, state: MerkleTrie) -> None:
+        """Save the state at checkpoint `seq` soon after it is stable, unless a later one is by then."""
         if self._store is None:
             self._on_saved(seq)
-        else:
-            self._wanted = _Wanted(seq, root, items)
+            return
+        self._wanted[seq] = state
+        self._advance()
+
+    def certified(self, certificate: CheckpointCertificate) -> None:
+        """A checkpoint is stable."""
+        if certificate.seq > self._certificate.seq:
+            self._certificate = certificate
+            self._advance()
+
+    def _advance(self) -> None:
+        stable = self._certificate.seq
+        self._wanted = {seq: state for seq, state in self._wanted.items() if seq >= stable}
+        if stable in self._wanted:
             self._asked.set()
 
-    async def save(self, seq: Seq, root: Digest, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Save now: done when it is durable.  Raises StorageFailure."""
-        if self._store is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.save, seq, root, items)
-            self._saved.append(seq)
-        self._on_saved(seq)
-
-    def truncatable(self, seq: Seq) -> Seq | None:
-        """The highest saved checkpoint up to `seq`, which is stable: the log before it is no longer needed."""
-        covered = [saved for saved in self._saved if saved <= seq]
-        if not covered:
-            return None
-        self._saved = [saved for saved in self._saved if saved >= covered[-1]]
-        return covered[-1]
-
-    def prune(self, truncated: Seq) -> None:
-        """Remove, soon, the snapshots that the truncation at `truncated` leaves without use."""
-        self._prunable = truncated
-        self._asked.set()
-
     async def run(self) -> None:
-        """Save what is wanted and remove what is not until cancelled."""
+        """Save until cancelled.  Raises StorageFailure or DataDirectoryError."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            prunable, self._prunable = self._prunable, None
-            if prunable is not None and self._store is not None:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._store.prune, prunable)
-            wanted, self._wanted = self._wanted, None
-            if wanted is not None:
-                began = time.monotonic()
-                await self.save(*wanted)
-                took = time.monotonic() - began
-                _log.debug("snapshot saved", seq=wanted.seq, seconds=round(took, 3))
-                await asyncio.sleep(took * _REST)
+            certificate = self._certificate
+            state = self._wanted.pop(certificate.seq, None)
+            if state is None or state.root != certificate.root:  # a state that is not the certified one is not kept
+                continue
+            began = time.monotonic()
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._save, certificate, state)
+            self._saved = state
+            self.saved_seq = certificate.seq
+            self._on_saved(certificate.seq)
+            took = time.monotonic() - began
+            _log.debug("state saved", seq=certificate.seq, seconds=round(took, 3))
+            await asyncio.sleep(took * _REST)
 
     def close(self) -> None:
-        """Let a snapshot that is being written end."""
+        """Let a save that is under way end."""
         self._thread.shutdown(wait=True)
+
+    def _save(self, certificate: CheckpointCertificate, state: MerkleTrie) -> None:
+        if self._store is not None:
+            base = MerkleTrie() if self._saved is None else self._saved
+            since = None if self._saved is None else base.root
+            self._store.save(certificate, lambda: state.changes_since(base), since=since)

@@ -25,6 +25,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "active": core.active,
         "last_executed": core.last_executed,
         "stable_checkpoint": {"seq": core.stable.seq, "root": core.stable.root.hex()},
+        "saved_state": node.saved_seq,
         "state_root": core.state_root.hex(),
         "transferring": core.transferring,
         "executed_operations": counters.executed_operations,

@@ -165,6 +165,28 @@ class MerkleTrie:
             else:
                 stack.extend(reversed(node.children))
 
+    def changes_since(self, older: "MerkleTrie") -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield each key whose value is not what `older` has, with its value here (None: it is gone).
+
+        Costs what differs, whatever the size of the two; from an empty trie it yields all, in the order of their paths.
+        """
+        stack: list[tuple[Node | None, Node | None]] = [(older.top, self._top)]
+        while stack:
+            before, after = stack.pop()
+            if before is after or (before is not None and after is not None and before.hash == after.hash):
+                continue
+            if isinstance(before, Inner) and isinstance(after, Inner):
+                both = reversed(nibbles_of(before.bitmap | after.bitmap))
+                stack.extend((before.child(nibble), after.child(nibble)) for nibble in both)
+                continue
+            # One side has a leaf or nothing here, so but for one key everything on the other side is a difference.
+            gone = dict(MerkleTrie(before).items())
+            for key, value in MerkleTrie(after).items():
+                if gone.pop(key, None) != value:
+                    yield key, value
+            for key in gone:
+                yield key, None
+
     def prove(self, key: bytes) -> Proof:
         """Return the proof that `key` has the value that `get` returns, absence included."""
         nodes: list[bytes] = []

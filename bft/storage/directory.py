@@ -6,14 +6,14 @@ what the replica said: starting from nothing could contradict it, so such a repl
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from bft.codec import Limits
 from bft.config import Durability
-from bft.core.effects import Record, Stable
+from bft.core.effects import Record
 from bft.core.messages import GENESIS as GENESIS_CERTIFICATE
 from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, EnvironmentFailure
@@ -71,15 +71,15 @@ class Recovered:
 
     records: Sequence[Record]  # in the order in which they were written
     certificate: CheckpointCertificate  # of the state in `items`
-    items: Sequence[tuple[bytes, bytes]] | None  # None: the empty state of genesis
-    path: Path | None  # of the snapshot
+    items: Iterable[tuple[bytes, bytes]] | None  # to be read once; None: the empty state of genesis
+    path: Path | None  # of the saved state
 
     def check_root(self, root: bytes) -> None:
         """Raises DataDirectoryError unless the restored state has the certified root."""
         if self.items is not None and root != self.certificate.root:
             raise DataDirectoryError(
-                f"{self.path}: the state's root is {root.hex()[:16]}, certified is {self.certificate.root.hex()[:16]}: "
-                "the snapshot is damaged"
+                f"{self.path}: the saved state is damaged: its root is {root.hex()[:16]}, certified is "
+                f"{self.certificate.root.hex()[:16]}: run `bft replica repair` to discard it and rejoin from the others"
             )
 
 
@@ -123,25 +123,25 @@ class DataDirectory:
         sync = durability is Durability.FSYNC
         log, entries = FileLog.open(path, identity, retained, sync=sync)
         remove(marker)
-        snapshots = SnapshotStore(path, identity, sync=sync)
+        snapshots = SnapshotStore(path, identity, limits, sync=sync)
         records = [decode_record(entry, limits) for entry in entries]
-        certificates = {record.certificate.seq: record.certificate for record in records if isinstance(record, Stable)}
-        usable = (snapshot for snapshot in snapshots.found() if snapshot.seq in certificates)
-        snapshot = next(usable, None)
-        if snapshot is None or snapshot.seq < log.truncated:
+        saved = snapshots.load()
+        if saved is None or saved.certificate.seq < log.truncated:
             if log.truncated:
                 raise DataDirectoryError(
-                    f"{path}: the snapshot at {log.truncated} or later is lost: restore the directory"
+                    f"{path}: the saved state of {log.truncated} or later is lost: run `bft replica repair` to rejoin "
+                    "from the others"
                 )
             return cls(lock, log, snapshots, Recovered(records, GENESIS_CERTIFICATE, None, None))
-        certificate = certificates[snapshot.seq]
-        root, items = snapshots.load(snapshot)
-        if root != certificate.root:
-            raise DataDirectoryError(f"{snapshot.path}: not the state that the stable checkpoint certifies")
+        certificate = saved.certificate
         kept = retained([(entry.type, entry.seq) for entry in entries], certificate.seq)
-        return cls(lock, log, snapshots, Recovered([records[i] for i in kept], certificate, items, snapshot.path))
+        return cls(
+            lock, log, snapshots, Recovered([records[i] for i in kept], certificate, saved.items, snapshots.path)
+        )
 
     async def close(self) -> None:
         """Write what waits and unlock."""
         await self.log.close()
+        if self.snapshots is not None:
+            self.snapshots.close()
         self._lock.release()

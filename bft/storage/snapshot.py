@@ -1,139 +1,238 @@
-"""Snapshots: the whole state at a checkpoint in one file, which appears complete and durable or not at all.
+"""The saved state: all items of one stable checkpoint in LMDB, and the certificate that proves them.
 
-    header   "bft-snap", u32 length and u32 CRC of the rest: the identity as in the log's header
-    head     u64 seq, 32 bytes Merkle root
-    item     u32 length of the key, u32 length of the value, key, value
-    end      u32 0xFFFFFFFF, u32 CRC of everything after the header
+    head     "head": u32 CRC of the rest; u32 format version, u64 seq, 32 bytes Merkle root, u64 items, u32 replica,
+             u32 length of the cluster's name, the name, the certificate as in the log
+    items    SHA-256 of the key: u32 length of the key, key, value
 
-Whoever loads one compares the root of the items with the root of a certificate; the checksum only says sooner, and for
-certain, that a file is damaged.
+A save writes what changed since the last one, in one synced transaction: after a crash there is the state before it or
+the state after it, each with its own certificate.  Whoever loads the items compares their root with the certified one,
+for LMDB's pages have no checksums.  Integers are big endian.
 """
 
-import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, Final
 from zlib import crc32
 
+import lmdb
+
+from bft.codec import Limits
+from bft.core.effects import Stable
+from bft.core.invariants import invariant
+from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, StorageFailure
+from bft.storage import probe
 from bft.storage.files import sync_directory
 from bft.storage.logfile import Identity
+from bft.storage.records import Entry, RecordType, decode_record, encode_record
 
-_MAGIC: Final = b"bft-snap"
-_HEADER: Final = struct.Struct(">8sII")
-_HEAD: Final = struct.Struct(">Q32s")
-_ITEM: Final = struct.Struct(">II")
-_END: Final = 0xFFFFFFFF
-_PREFIX: Final = "snapshot-"
-_TEMPORARY: Final = ".tmp"
-_CHUNK: Final = 256 << 10
-KEPT: Final = 2
+FORMAT_VERSION: Final = 1
+_DIRECTORY: Final = "state"
+_OLD_FORMAT: Final = "snapshot-*"  # one file a snapshot, before this format
+_HEAD_KEY: Final = b"head"
+_CHECKSUM: Final = struct.Struct(">I")
+_HEAD: Final = struct.Struct(">IQ32sQII")
+_KEY_LENGTH: Final = struct.Struct(">I")
+_MAP_BYTES: Final = 64 << 20  # of address space at first; doubled as needed, the file grows with what is in it
+_REPAIR: Final = "run `bft replica repair` to discard it and rejoin from the others"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A snapshot on disk, its content not read yet."""
+class Saved:
+    """What is saved: the content is read when it is iterated over, once, before anything else is saved."""
 
-    path: Path
-    seq: int
+    certificate: CheckpointCertificate
+    items: Iterable[tuple[bytes, bytes]]  # in the order of their paths; not compared with the certified root yet
 
 
 class SnapshotStore:
-    """The snapshots in a directory.  Methods block: `save` belongs in a thread of its own."""
+    """The saved state in a data directory.  Methods block and are for one thread at a time: `save` for its own."""
 
-    def __init__(self, directory: Path, identity: Identity, *, sync: bool = True) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, identity: Identity, limits: Limits, *, sync: bool = True) -> None:
+        """Open or create.  Raises DataDirectoryError or StorageFailure."""
+        self.path: Final = directory / _DIRECTORY
         self._identity = identity
-        self._sync = sync
-
-    def save(self, seq: int, root: bytes, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write the state at `seq`.  Raises StorageFailure."""
-        path = self._directory / f"{_PREFIX}{seq:020}"
-        temporary = path.with_name(path.name + _TEMPORARY)
+        self._limits = limits
+        if any(directory.glob(_OLD_FORMAT)):
+            raise DataDirectoryError(f"{directory}: holds snapshots in the format of an older version: {_REPAIR}")
         try:
-            with temporary.open("wb", buffering=0) as file:
-                self._write(file, seq, root, items)
-                if self._sync:
-                    os.fsync(file.fileno())
-            temporary.rename(path)
-            sync_directory(self._directory)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            file = self.path / "data.mdb"
+            size = file.stat().st_size if file.exists() else 0
+            if size and (what := probe.damage(self.path)) is not None:
+                raise self._damaged(what)
+            # One process at a time has the directory (its LOCK), and one thread at a time this object: no lock file.
+            self._env: Any = lmdb.open(
+                str(self.path),
+                map_size=max(_MAP_BYTES, size),
+                max_dbs=2,
+                mode=0o600,
+                sync=sync,
+                metasync=sync,
+                lock=False,
+                readahead=False,
+            )
         except OSError as error:
-            raise StorageFailure(f"{path}: {error.strerror}: the replica stops; free or repair the disk") from error
-
-    def found(self) -> list[Snapshot]:
-        """All snapshots, the latest first."""
-        found = [
-            Snapshot(path, int(path.name.removeprefix(_PREFIX)))
-            for path in self._directory.glob(f"{_PREFIX}*")
-            if path.name.removeprefix(_PREFIX).isdecimal()
-        ]
-        return sorted(found, key=lambda snapshot: snapshot.seq, reverse=True)
-
-    def load(self, snapshot: Snapshot) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """The root that the file claims and its items.  Raises DataDirectoryError."""
-        path = snapshot.path
+            raise StorageFailure(f"{self.path}: {error.strerror}: the replica stops; repair the disk") from error
+        except lmdb.Error as error:
+            raise self._failure(error) from error
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataDirectoryError(f"{path}: {error.strerror}") from error
-        body = self._check(data, path)
-        seq, root = _HEAD.unpack_from(data, body)
-        if seq != snapshot.seq:
-            raise DataDirectoryError(f"{path}: holds the state at {seq}, not what its name says")
-        return root, list(_items(data, body + _HEAD.size, path))
+            self._heads = self._env.open_db(b"head")
+            self._items = self._env.open_db(b"items")
+            sync_directory(self.path)
+            sync_directory(directory)
+        except (OSError, lmdb.Error) as error:
+            self._env.close()
+            raise self._failure(error) from error
+        self._root: bytes | None = None  # of what is saved; None: nothing is, or it was not loaded
 
-    def prune(self, truncated: int) -> None:
-        """Remove what is no longer needed once the snapshot at `truncated` is the one to start from."""
-        older = [snapshot for snapshot in self.found() if snapshot.seq < truncated]
-        needless = [snapshot.path for snapshot in older[KEPT - 1 :]]
-        for path in (*needless, *self._directory.glob(f"{_PREFIX}*{_TEMPORARY}")):
+    def load(self) -> Saved | None:
+        """What is saved, if anything is.  Raises DataDirectoryError, also while the items are read."""
+        with self._reading() as transaction:
+            head = transaction.get(_HEAD_KEY, db=self._heads)
+            entries = transaction.stat(self._items)["entries"]
+        if head is None:
+            if entries:
+                raise self._damaged("items without a head")
+            return None
+        certificate, count = self._check(head)
+        if count != entries:
+            raise self._damaged(f"{entries} items where {count} were saved")
+        self._root = certificate.root
+        return Saved(certificate, self._read_items())
+
+    def save(
+        self,
+        certificate: CheckpointCertificate,
+        changes: Callable[[], Iterable[tuple[bytes, bytes | None]]],
+        *,
+        since: bytes | None,
+    ) -> None:
+        """Bring what is saved from the state of root `since` (None: from nothing) to the certified one, durably.
+
+        `changes` gives each key with its new value (None: it is gone), the same at every call.  Raises StorageFailure.
+        """
+        invariant(since is None or since == self._root, "a saved state is brought up to date from another one")
+        while True:
             try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise StorageFailure(f"{path}: {error.strerror}: the replica stops; repair the disk") from error
+                self._write(certificate, changes(), replace=since is None)
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                raise self._failure(error) from error
+            else:
+                self._root = certificate.root
+                return
 
-    def _write(self, file: BinaryIO, seq: int, root: bytes, items: Iterable[tuple[bytes, bytes]]) -> None:
-        identity = self._identity.encode()
-        file.write(_HEADER.pack(_MAGIC, len(identity), crc32(identity)) + identity)
-        checksum = 0
-        buffer = bytearray(_HEAD.pack(seq, root))
-        for key, value in items:
-            buffer += _ITEM.pack(len(key), len(value))
-            buffer += key
-            buffer += value
-            if len(buffer) >= _CHUNK:
-                checksum = crc32(buffer, checksum)
-                file.write(buffer)
-                buffer.clear()
-        checksum = crc32(buffer, checksum)
-        file.write(bytes(buffer) + _ITEM.pack(_END, checksum))
+    def close(self) -> None:
+        self._env.close()
 
-    def _check(self, data: bytes, path: Path) -> int:
-        """Where the body begins, after the checks of header and checksum."""
-        if len(data) < _HEADER.size:
-            raise DataDirectoryError(f"{path}: too short to be a snapshot")
-        magic, length, checksum = _HEADER.unpack_from(data)
-        body = _HEADER.size + int(length)
-        identity = data[_HEADER.size : body]
-        if magic != _MAGIC or len(identity) != length or crc32(identity) != checksum:
-            raise DataDirectoryError(f"{path}: not a snapshot, or its header is damaged")
-        self._identity.check(identity, path)
-        end = len(data) - _ITEM.size
-        if end < body + _HEAD.size or _ITEM.unpack_from(data, end) != (_END, crc32(memoryview(data)[body:end])):
-            raise DataDirectoryError(f"{path}: the snapshot is damaged")
-        return body
+    def _write(
+        self, certificate: CheckpointCertificate, changes: Iterable[tuple[bytes, bytes | None]], *, replace: bool
+    ) -> None:
+        with self._env.begin(write=True, db=self._items) as transaction:
+            if replace:
+                transaction.drop(self._items, delete=False)
+            put, delete = transaction.put, transaction.delete
+            for key, value in changes:
+                if value is None:
+                    delete(sha256(key).digest())
+                else:
+                    put(sha256(key).digest(), _KEY_LENGTH.pack(len(key)) + key + value)
+            count = transaction.stat(self._items)["entries"]
+            transaction.put(_HEAD_KEY, self._encode_head(certificate, count), db=self._heads)
+
+    def _grow(self) -> None:
+        try:
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+        except lmdb.Error as error:
+            raise self._failure(error) from error
+
+    def _encode_head(self, certificate: CheckpointCertificate, count: int) -> bytes:
+        cluster = self._identity.cluster.encode()
+        head = _HEAD.pack(
+            FORMAT_VERSION, certificate.seq, certificate.root, count, self._identity.replica, len(cluster)
+        )
+        rest = head + cluster + encode_record(Stable(certificate)).payload
+        return _CHECKSUM.pack(crc32(rest)) + rest
+
+    def _check(self, head: bytes) -> tuple[CheckpointCertificate, int]:
+        """The certificate and the number of items that the head says.  Raises DataDirectoryError."""
+        rest = head[_CHECKSUM.size :]
+        if len(rest) < _HEAD.size or head[: _CHECKSUM.size] != _CHECKSUM.pack(crc32(rest)):
+            raise self._damaged("the checksum of its head does not match")
+        version, seq, root, count, replica, length = _HEAD.unpack_from(rest)
+        if version != FORMAT_VERSION:
+            raise DataDirectoryError(
+                f"{self.path}: written in format {version}, this version reads {FORMAT_VERSION}: run the one that wrote"
+                " it"
+            )
+        cluster = rest[_HEAD.size : _HEAD.size + length].decode("utf-8", "replace")
+        if (cluster, replica) != (self._identity.cluster, self._identity.replica):
+            raise DataDirectoryError(
+                f"{self.path}: belongs to replica {replica} of cluster {cluster}, not to replica "
+                f"{self._identity.replica} of {self._identity.cluster}: correct `data` in replica.toml"
+            )
+        record = decode_record(Entry(RecordType.STABLE, seq, rest[_HEAD.size + length :]), self._limits)
+        if not isinstance(record, Stable) or (record.certificate.seq, record.certificate.root) != (seq, root):
+            raise self._damaged("its certificate is of another state")
+        return record.certificate, count
+
+    def _read_items(self) -> Iterator[tuple[bytes, bytes]]:
+        with self._reading() as transaction:
+            for path, item in transaction.cursor(db=self._items):
+                end = _KEY_LENGTH.size + int.from_bytes(item[: _KEY_LENGTH.size])
+                if end > len(item):
+                    raise self._damaged(f"item {path.hex()[:16]} is malformed")
+                yield item[_KEY_LENGTH.size : end], item[end:]
+
+    def _reading(self) -> "_Reading":
+        return _Reading(self._env, self._failure)
+
+    def _damaged(self, what: str) -> DataDirectoryError:
+        return DataDirectoryError(f"{self.path}: the saved state is damaged: {what}: {_REPAIR}")
+
+    def _failure(self, error: Exception) -> DataDirectoryError | StorageFailure:
+        """LMDB's error as ours: its file is wrong, or the disk is."""
+        if isinstance(error, _DAMAGE):
+            return self._damaged(str(error))
+        return StorageFailure(f"{self.path}: {error}: the replica stops; free or repair the disk")
 
 
-def _items(data: bytes, offset: int, path: Path) -> Iterator[tuple[bytes, bytes]]:
-    end = len(data) - _ITEM.size
-    while offset < end:
-        key_length, value_length = _ITEM.unpack_from(data, offset)
-        offset += _ITEM.size
-        middle = offset + key_length
-        after = middle + value_length
-        if after > end:
-            raise DataDirectoryError(f"{path}: a snapshot with a valid checksum is malformed")
-        yield data[offset:middle], data[middle:after]
-        offset = after
+_DAMAGE: Final = (
+    lmdb.BadDbiError,
+    lmdb.BadTxnError,
+    lmdb.BadValsizeError,
+    lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.MapResizedError,  # its file claims pages beyond its end
+    lmdb.PageFullError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+
+
+class _Reading:
+    """A read transaction whose errors are ours."""
+
+    def __init__(self, env: Any, failure: Callable[[lmdb.Error], DataDirectoryError | StorageFailure]) -> None:
+        self._env = env
+        self._failure = failure
+
+    def __enter__(self) -> Any:
+        try:
+            self._transaction = self._env.begin()
+        except lmdb.Error as error:
+            raise self._failure(error) from error
+        return self._transaction
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self._transaction.abort()
+        if isinstance(error, lmdb.Error):
+            raise self._failure(error) from error

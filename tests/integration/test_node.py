@@ -74,13 +74,12 @@ async def test_a_silent_primary_is_replaced(tmp_path):
 @pytest.mark.parametrize("interval", [4, 128], ids=["from a snapshot", "from the log alone"])
 async def test_a_cluster_that_stopped_goes_on_where_it_was(tmp_path, interval):
     cluster = make_cluster(tmp_path, checkpoint_interval=interval, window=2 * interval)
-    homes = [tmp_path / f"replica-{i}" for i in range(4)]
     async with running_cluster(tmp_path) as nodes, RawClient(tmp_path, cluster) as client:
         await client.register()
         for number in range(10):
             await client.call(encode_put(b"k%d" % number, b"v%d" % number))
         await until(lambda: len({node.core.last_executed for node in nodes}) == 1)
-        await until(lambda: interval > 10 or all(any(home.glob("data/snapshot-*")) for home in homes))
+        await until(lambda: interval > 10 or all(node.saved_seq == 8 for node in nodes))
         executed, session, number = nodes[0].core.last_executed, client.session, client.number
     async with running_cluster(tmp_path) as nodes, RawClient(tmp_path, cluster) as client:
         assert [node.core.last_executed for node in nodes] == [executed] * 4

@@ -45,6 +45,15 @@ def test_the_root_does_not_depend_on_what_was_there_before(content, other):
     assert dict(trie.items()) == content
 
 
+@given(CONTENTS, CONTENTS, st.booleans())
+def test_what_changed_between_two_states_turns_the_one_into_the_other_and_is_no_more_than_that(old, new, related):
+    new = old | new if related else new
+    before = MerkleTrie().update(old)
+    changes = list(MerkleTrie().update(new).changes_since(before))
+    assert before.update(dict(changes)).root == MerkleTrie().update(new).root
+    assert sorted(key for key, _ in changes) == sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+
+
 @given(CONTENTS, CONTENTS)
 def test_different_contents_have_different_roots(content, other):
     same = MerkleTrie().update(content).root == MerkleTrie().update(other).root

@@ -1,5 +1,7 @@
 """The data directory: begun by init, used by one process, and nothing is started from lost data."""
 
+from dataclasses import replace
+
 import pytest
 
 from bft.auth import KeySigner
@@ -9,6 +11,7 @@ from bft.core import effects as fx
 from bft.core import messages as m
 from bft.core.parameters import Parameters
 from bft.errors import DataDirectoryError, EnvironmentFailure
+from bft.statemachine.trie import MerkleTrie
 from bft.storage.directory import GENESIS, DataDirectory, begin
 from bft.storage.logfile import Identity
 from bft.storage.records import encode_record
@@ -18,8 +21,8 @@ from crypto.signatures import Domain
 LIMITS = Limits.of(Parameters(n=4))
 OURS = Identity("c", 0)
 SIGNER = KeySigner(PrivateKey.from_seed(bytes(31) + b"\1"), Domain("c", 0))
-ROOT = bytes(range(32))
 ITEMS = [(b"key", b"value")]
+ROOT = MerkleTrie().update(dict(ITEMS)).root
 
 
 def open_directory(path, durability=Durability.FSYNC):
@@ -40,18 +43,19 @@ def path(tmp_path):
     return tmp_path / "data"
 
 
-async def write(path, *records, snapshot: int | None = None):
+async def write(path, *records, saved: m.CheckpointCertificate | None = None):
     data = open_directory(path)
     await data.log.append([encode_record(record) for record in records])
-    if snapshot is not None:
-        data.snapshots.save(snapshot, ROOT, ITEMS)
+    if saved is not None:
+        data.snapshots.save(saved, lambda: ITEMS, since=None)
     await data.close()
 
 
 async def recovered(path):
     data = open_directory(path)
+    items = None if data.recovered.items is None else list(data.recovered.items)
     await data.close()
-    return data.recovered
+    return replace(data.recovered, items=items)
 
 
 async def test_a_new_replica_starts_from_genesis_and_consumes_the_marker(path):
@@ -103,38 +107,35 @@ async def test_without_a_snapshot_every_record_is_given_back(path):
     assert (await recovered(path)).records == [commit(1), commit(2)]
 
 
-async def test_recovery_starts_from_the_latest_snapshot_that_a_stable_certificate_covers(path):
-    await write(path, commit(1), fx.Stable(stable(4)), commit(5), snapshot=4)
-    await write(path, commit(9), snapshot=8)
+async def test_recovery_starts_from_the_saved_state_with_the_certificate_that_was_saved_with_it(path):
+    await write(path, commit(1), commit(5), saved=stable(4))
     found = await recovered(path)
     assert found.certificate == stable(4)
     assert found.items == ITEMS
-    assert found.records == [fx.Stable(stable(4)), commit(5), commit(9)]
-
-
-async def test_a_snapshot_that_differs_from_its_certificate_is_refused(path):
-    await write(path, fx.Stable(stable(4, bytes(32))), snapshot=4)
-    with pytest.raises(DataDirectoryError, match="not the state that the stable checkpoint certifies"):
-        open_directory(path)
+    assert found.records == [commit(5)]
 
 
 async def test_a_restored_state_with_another_root_is_refused(path):
-    await write(path, fx.Stable(stable(4)), snapshot=4)
+    await write(path, saved=stable(4))
     found = await recovered(path)
     found.check_root(ROOT)
-    with pytest.raises(DataDirectoryError, match="the snapshot is damaged"):
+    with pytest.raises(DataDirectoryError, match=r"damaged: its root is 0000000000000000.*bft replica repair"):
         found.check_root(bytes(32))
 
 
 async def test_a_truncated_log_without_its_snapshot_is_refused(path, monkeypatch):
     data = open_directory(path)
     monkeypatch.setattr(data.log, "_next_roll", 0)
-    data.snapshots.save(4, ROOT, ITEMS)
     await data.log.append([encode_record(fx.Stable(stable(4))), encode_record(commit(5))])
     data.log.truncate(4)
     await data.log.append([encode_record(commit(6))])
     await data.close()
-    for snapshot in data.snapshots.found():
-        snapshot.path.unlink()
-    with pytest.raises(DataDirectoryError, match="the snapshot at 4 or later is lost"):
+    with pytest.raises(DataDirectoryError, match="the saved state of 4 or later is lost"):
+        open_directory(path)
+
+
+async def test_the_snapshots_of_an_older_version_are_refused(path):
+    await write(path, commit(1))
+    (path / "snapshot-00000000000000000004").touch()
+    with pytest.raises(DataDirectoryError, match="format of an older version: run `bft replica repair`"):
         open_directory(path)

@@ -205,13 +205,37 @@ class Replica:
         """When the shell must send a ``Tick``, on the monotonic clock."""
         return self._deadlines.earliest_ns
 
-    # --- the one entry
+    # --- the entry: `step`, or for many events at once `absorb` for each and then `settle`
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """Consume one event; the effects, in order."""
         out = Outbox()
-        if self._diverged:
-            return out.effects
+        if not self._diverged:
+            self._consume(event, now, out)
+            self._settle(now, out)
+        return out.effects
+
+    def absorb(self, event: Event, now: Instant) -> list[Effect]:
+        """As `step`, for an event that others of one round follow: proposes nothing and arms no timer.
+
+        `settle` must end the round.  What clients sent meanwhile then becomes one batch instead of one each.
+        """
+        out = Outbox()
+        if not self._diverged:
+            self._consume(event, now, out)
+            self._change_view(now, out)
+            while self._execute_next(now, out):
+                pass
+        return out.effects
+
+    def settle(self, now: Instant) -> list[Effect]:
+        """End a round of absorbed events."""
+        out = Outbox()
+        if not self._diverged:
+            self._settle(now, out)
+        return out.effects
+
+    def _consume(self, event: Event, now: Instant, out: Outbox) -> None:
         self._notice_pause(now)
         match event:
             case Received():
@@ -225,8 +249,6 @@ class Replica:
                 self._truncate(out)
             case Start():
                 self._on_start(now, out)
-        self._settle(now, out)
-        return out.effects
 
     def recover(self, records: Iterable[Record], snapshot: CheckpointCertificate) -> None:
         """Before ``Start``: continue from a snapshot, which the application holds, and the log written since.
@@ -258,6 +280,13 @@ class Replica:
 
     def _settle(self, now: Instant, out: Outbox) -> None:
         """Everything that has become possible, then the timers."""
+        self._change_view(now, out)
+        while self._execute_next(now, out) or self._propose_next(now, out):
+            pass
+        self._arm_timers(now)
+
+    def _change_view(self, now: Instant, out: Outbox) -> None:
+        """Leave the view with others, begin the next one, as soon as the votes are there."""
         if (view := self._view_changes.view_to_join()) is not None:
             self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, out)
         if not self.active:
@@ -265,9 +294,6 @@ class Replica:
             if (new_view := self._view_changes.make_new_view()) is not None:
                 out.broadcast(new_view)
                 self._enter_view(new_view, now, out)
-        while self._execute_next(now, out) or self._propose_next(now, out):
-            pass
-        self._arm_timers(now)
 
     def _notice_pause(self, now: Instant) -> None:
         """If our timers are long overdue it was we who did not listen (SIGSTOP, suspend): nobody else is late.

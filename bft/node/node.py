@@ -225,7 +225,7 @@ class Node:
     async def _process(self, frames: list[Frame]) -> None:
         """One round: these frames, what the shell has to tell, and the timers."""
         now = self._now()
-        step, open_frame = self._core.step, self._gate.open
+        core, open_frame = self._core, self._gate.open
         effects: list[Effect] = []
         queries: list[ClientQuery] = []
         for frame in frames:
@@ -233,12 +233,13 @@ class Node:
             if isinstance(event, ClientQuery):
                 queries.append(event)
             elif event is not None:
-                effects += step(event, now)
+                effects += core.absorb(event, now)
         for event in self._local:
-            effects += step(event, now)
+            effects += core.absorb(event, now)
         self._local.clear()
+        effects += core.settle(now)
         if self._overdue_ns() >= 0:
-            effects += step(Tick(), self._now())
+            effects += core.step(Tick(), self._now())
             self._outgoing.write_late()
         self.counters.rounds += 1
         self.counters.frames += len(frames)

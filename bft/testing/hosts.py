@@ -201,8 +201,8 @@ class Host:
     def resume(self) -> None:
         self.paused = False
         while self._inbox and not self.paused and self.up:
-            self._step(self._inbox.popleft())
-        self._handle(Tick())  # the alarm may have been dropped from a full inbox
+            self._step(self._inbox.popleft(), settle=False)
+        self._handle(Tick())  # ends the round; the alarm may have been dropped from a full inbox, too
 
     # --- input ----------------------------------------------------------------------------------------------------
 
@@ -228,13 +228,14 @@ class Host:
 
     # --- the shell ------------------------------------------------------------------------------------------------
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Event, *, settle: bool = True) -> None:
         core = self.core
         if core is None:
             return
         now = self.clock.read(self._scheduler.now_ns)
+        step = core.step if settle else core.absorb
         try:
-            effects = core.step(event, now)
+            effects = step(event, now)
         except InvariantViolated:
             self._break_down()
             return

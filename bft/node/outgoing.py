@@ -48,6 +48,7 @@ class Outgoing:
         self._late: list[Entry] = []  # written with the next records that are waited for, or by `write_late`
         self._waiting: deque[tuple[asyncio.Future[None], Round]] = deque()
         self.failure: StorageFailure | None = None  # the log's: nothing is sent any more
+        log.failed.add_done_callback(self._on_log_failed)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -75,6 +76,8 @@ class Outgoing:
 
     async def submit(self, round_: Round) -> None:
         """Send the round when its turn has come; waits while too many rounds wait.  Raises StorageFailure."""
+        if self.failure is not None:
+            raise self.failure
         entries: list[Entry] = []
         for entry in round_.entries:
             (self._late if entry.type in _LATE else entries).append(entry)
@@ -112,9 +115,17 @@ class Outgoing:
             return
         error = synced.exception()
         if isinstance(error, StorageFailure):
-            self.failure = error
-            self._on_failure()
+            self._fail(error)
         self._release()
+
+    def _on_log_failed(self, failed: asyncio.Future[StorageFailure]) -> None:
+        """Nobody need wait for the log: a seal or a truncation may fail as well."""
+        if not failed.cancelled():
+            self._fail(failed.result())
+
+    def _fail(self, failure: StorageFailure) -> None:
+        self.failure = failure
+        self._on_failure()
 
     def _release(self) -> None:
         """Send every round at the head whose records are on disk; a failed one stops everything behind it."""

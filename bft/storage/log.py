@@ -1,8 +1,9 @@
 """The append-only log: one writer thread, one fdatasync for everything that waits (group commit).
 
-A log is one file at a time.  When enough of it is covered by a stable checkpoint, what is still needed is written to
-a fresh file of the next generation, synced and put in place before the old one goes: at every instant the highest
-generation is complete.  Issue 4 replaces the file by pre-allocated segments behind the same interface.
+The log is a sequence of segments of one size, which are zeros on disk before they are used, so that a commit overwrites
+what has its place already: no file grows, and a sync has no metadata to write.  When a stable checkpoint covers enough
+of the oldest segments, what is still needed of them is carried over into a base, and they are used again
+(`bft.storage.segments`; the format is `bft.storage.logfile`'s).
 """
 
 import asyncio
@@ -10,19 +11,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeAlias
 
 from bft.errors import StorageFailure
-from bft.storage.files import sync_directory, write_fully
-from bft.storage.logfile import Identity, Position, encode_group, encode_header, read_content
+from bft.storage import files, segments
+from bft.storage.logfile import GroupKind, Identity, Position
 from bft.storage.records import Entry
+from bft.storage.segments import Found, Reserve
 
-ROLL_BYTES: Final = 16 << 20
-_PREFIX: Final = "log-"
-_TEMPORARY: Final = ".tmp"
+SEGMENT_BYTES: Final = 4 << 20
+# A seal shows that the groups before it were on disk: without one, damage to the last group would look like a torn
+# write.  It is written when nothing else was for this long, so that under load it costs nothing.
+SEAL_AFTER_S: Final = 0.01
+CLOSED_MIN: Final = 3  # segments, before it is worth to look which of them can go
 
 Retention: TypeAlias = Callable[[Sequence[tuple[int, int]], int], list[int]]
 
@@ -33,6 +37,7 @@ class RecordLog(Protocol):
     syncs: int  # group commits so far
     sync_ns: int  # time they took in all
     bytes_written: int
+    failed: "asyncio.Future[StorageFailure]"  # done when the log can no longer be written, whoever waits for what
 
     def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
         """Write; the future is done when the entries are as durable as promised, in the order of the calls.
@@ -57,6 +62,9 @@ class MemoryLog:
     sync_ns = 0
     bytes_written = 0
 
+    def __init__(self) -> None:
+        self.failed: asyncio.Future[StorageFailure] = asyncio.get_running_loop().create_future()
+
     def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
@@ -78,36 +86,25 @@ class _Job:
     done: "asyncio.Future[None] | None" = None
 
 
-@dataclass(slots=True)
-class _File:
-    """The file being written; of the writer thread alone."""
-
-    path: Path
-    generation: int
-    descriptor: int
-    truncated: int  # sequence numbers up to here may be missing
-    salt: int
-    size: int
-    groups: int
-    positions: list[Position] = field(default_factory=list)
-
-
 class FileLog:
     """A log in a directory; `open` also gives what it holds."""
 
-    def __init__(self, file: _File, identity: Identity, retention: Retention, *, sync: bool, roll_bytes: int) -> None:
-        self._file = file
-        self.truncated = file.truncated  # as it was opened: what is about lower sequence numbers may be missing
+    def __init__(self, found: Found, reserve: Reserve, identity: Identity, retention: Retention, *, sync: bool) -> None:
+        self._base = found.base
+        self._closed = found.closed
+        self._active = found.active
+        self._reserve = reserve
+        self._next = reserve.have(found.following) if found.following else reserve.prepare(found.active.number + 1)
+        self._sealed = not found.active.groups
         self._identity = identity
         self._retention = retention
         self._sync = sync
+        self.truncated = found.base.truncated  # as it was opened: what is about lower numbers may be missing
         self.syncs = 0  # group commits so far; written by the writer thread, read for metrics
         self.sync_ns = 0  # time they took in all
         self.bytes_written = 0
-        self._roll_bytes = roll_bytes
-        self._next_roll = roll_bytes
         self._loop = asyncio.get_running_loop()
-        self._failure: StorageFailure | None = None
+        self.failed: asyncio.Future[StorageFailure] = self._loop.create_future()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._thread = threading.Thread(target=self._write_jobs, name="log", daemon=True)
         self._thread.start()
@@ -120,27 +117,28 @@ class FileLog:
         retention: Retention,
         *,
         sync: bool = True,
-        roll_bytes: int = ROLL_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> "tuple[FileLog, list[Entry]]":
         """Open the log in `directory`, or begin one, and read it back; a torn tail is cut off.
 
         Raises DataDirectoryError for a damaged or foreign file, StorageFailure when the disk fails.
         """
         try:
-            file, entries = _open_file(directory, identity)
+            found = segments.find(directory, identity, segment_bytes, sync=sync)
+            reserve = Reserve(directory, identity, segment_bytes)
         except OSError as error:
             raise StorageFailure(f"{error.filename or directory}: {error.strerror}") from error
-        return cls(file, identity, retention, sync=sync, roll_bytes=roll_bytes), entries
+        return cls(found, reserve, identity, retention, sync=sync), found.entries
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether `directory` holds a log."""
-        return bool(_generations(directory))
+        """Whether `directory` holds a log, or parts of one."""
+        return any(segments.numbered(directory, prefix) for prefix in (segments.BASE, segments.SEGMENT))
 
     def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = self._loop.create_future()
-        if self._failure is not None:
-            done.set_exception(self._failure)
+        if self.failed.done():
+            done.set_exception(self.failed.result())
         else:
             self._jobs.put(_Job(entries, done=done))
         return done
@@ -158,12 +156,7 @@ class FileLog:
     def _write_jobs(self) -> None:
         stopping = False
         while not stopping:
-            jobs = [self._jobs.get()]
-            try:
-                while True:
-                    jobs.append(self._jobs.get_nowait())
-            except Empty:
-                pass
+            jobs = self._take_jobs()
             stopping = any(not job.entries and job.done is None and job.truncated is None for job in jobs)
             done = [job.done for job in jobs if job.done is not None]
             try:
@@ -171,45 +164,96 @@ class FileLog:
                 self._report(done, None)
                 done = []
                 self._truncate(max((job.truncated for job in jobs if job.truncated is not None), default=None))
+                if (stopping or not jobs) and not self._sealed:
+                    self._write(GroupKind.SEAL)
+                    self._sealed = True
             except OSError as error:
                 # Never retried: after a failed sync nobody knows what of the file is on disk.
                 failure = StorageFailure(
-                    f"{self._file.path}: {error.strerror}: the replica stops; free or repair the disk"
+                    f"{error.filename or self._active.path}: {error.strerror}: the replica stops; free or repair the "
+                    "disk, then start it again"
                 )
                 self._report(done, failure)
                 stopping = True
-        os.close(self._file.descriptor)
+        os.close(self._active.descriptor)
+        self._reserve.close()
+        if self._next.exception() is None:
+            os.close(self._next.result().descriptor)
 
-    def _commit(self, entries: list[Entry]) -> None:
-        if not entries:
-            return
-        file = self._file
-        data, positions = encode_group(file.groups, entries, file.size, file.salt)
+    def _take_jobs(self) -> list[_Job]:
+        """All that wait, at least one; none if a seal is due."""
+        jobs = []
+        try:
+            jobs.append(self._jobs.get(timeout=None if self._sealed else SEAL_AFTER_S))
+            while True:
+                jobs.append(self._jobs.get_nowait())
+        except Empty:
+            return jobs
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        while entries:
+            fitting = self._active.fitting(entries)
+            if fitting:
+                self._write(GroupKind.DATA, entries[:fitting])
+                entries = entries[fitting:]
+            else:
+                self._go_on_in_next_segment()
+
+    def _write(self, kind: GroupKind, entries: Sequence[Entry] = ()) -> None:
         began = time.monotonic_ns()
-        write_fully(file.descriptor, data)
-        if self._sync:
-            os.fdatasync(file.descriptor)
+        self.bytes_written += self._active.write(kind, entries, sync=self._sync)
         self.sync_ns += time.monotonic_ns() - began
         self.syncs += 1
-        self.bytes_written += len(data)
-        file.groups += 1
-        file.size += len(data)
-        file.positions += positions
+        self._sealed = kind != GroupKind.DATA
+        following = self._next
+        if following.done() and (error := following.exception()) is not None and not segments.is_no_room(error):
+            raise error  # the disk fails; that the next segment has no room is no harm before it is needed
+
+    def _go_on_in_next_segment(self) -> None:
+        following = self._next.result()
+        self._write(GroupKind.END)
+        os.close(self._active.descriptor)
+        self._closed.append(self._active)
+        self._active = following
+        self._next = self._reserve.prepare(following.number + 1)
 
     def _truncate(self, seq: int | None) -> None:
-        if seq is None or self._file.size < self._next_roll:
+        """Let the oldest segments go of which most is no longer needed; the rest of them is carried over."""
+        if seq is None or len(self._closed) < CLOSED_MIN:
             return
-        old = self._file
-        kept = self._retention([(position.type, position.seq) for position in old.positions], seq)
-        with old.path.open("rb") as reader:
-            entries = []
-            for position in (old.positions[index] for index in kept):
-                reader.seek(position.offset)
-                entries.append(Entry(position.type, position.seq, reader.read(position.length)))
-        self._file = _begin_file(old.path.parent, old.generation + 1, seq, self._identity, entries)
-        self._next_roll = self._file.size + self._roll_bytes
-        os.close(old.descriptor)
-        old.path.unlink()
+        kept = self._kept(seq)
+        needed = _length(kept[0])
+        held = count = 0
+        for index, segment in enumerate(self._closed):
+            needed += _length(kept[1 + index])
+            held += segment.size
+            if 2 * needed <= held:
+                count = index + 1
+        if not count:
+            return
+        old, superseded = self._base, self._closed[:count]
+        paths = [old.path, *(segment.path for segment in superseded)]
+        entries = [
+            entry for path, part in zip(paths, kept, strict=False) for entry in segments.read_entries(path, part)
+        ]
+        following = (*self._closed, self._active)[count]
+        self._base = segments.make_base(old.path.parent, self._identity, following.number, seq, entries)
+        # Only now, when it is carried over for certain.
+        self._closed = self._closed[count:]
+        files.unlink(old.path)
+        self._reserve.recycle(paths[1:])
+        if self._next.done() and self._next.exception() is not None:
+            self._next = self._reserve.prepare(self._active.number + 1)  # there was no room for it; now there is
+
+    def _kept(self, seq: int) -> list[list[Position]]:
+        """What is still needed of the base, of each closed segment and of the active one."""
+        parts = [self._base.positions, *(segment.positions for segment in (*self._closed, self._active))]
+        owners = [index for index, positions in enumerate(parts) for _ in positions]
+        every = [position for positions in parts for position in positions]
+        kept: list[list[Position]] = [[] for _ in parts]
+        for index in self._retention([(position.type, position.seq) for position in every], seq):
+            kept[owners[index]].append(every[index])
+        return kept
 
     def _report(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None) -> None:
         if done or failure is not None:
@@ -222,7 +266,7 @@ class FileLog:
 
     def _resolve(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None) -> None:
         if failure is not None:
-            self._failure = failure
+            self.failed.set_result(failure)
             # Jobs queued behind the one that failed: the thread is gone.
             try:
                 while True:
@@ -240,58 +284,5 @@ class FileLog:
                 future.set_exception(failure)
 
 
-def _generations(directory: Path) -> list[tuple[int, Path]]:
-    """The log's files in ascending order."""
-    return sorted(
-        (int(path.name.removeprefix(_PREFIX)), path)
-        for path in directory.glob(f"{_PREFIX}*")
-        if path.name.removeprefix(_PREFIX).isdecimal()
-    )
-
-
-def _open_file(directory: Path, identity: Identity) -> tuple[_File, list[Entry]]:
-    for leftover in directory.glob(f"{_PREFIX}*{_TEMPORARY}"):
-        leftover.unlink()
-    generations = _generations(directory)
-    if not generations:
-        return _begin_file(directory, 1, 0, identity, ()), []
-    # The highest is complete, whatever the ones below hold: see the module's docstring.
-    generation, path = generations[-1]
-    data = path.read_bytes()
-    content = read_content(data, identity, path)
-    for _, superseded in generations[:-1]:
-        superseded.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    if content.size < len(data):
-        os.ftruncate(descriptor, content.size)
-        os.fsync(descriptor)
-    entries = [Entry(p.type, p.seq, data[p.offset : p.offset + p.length]) for p in content.positions]
-    file = _File(
-        path,
-        generation,
-        descriptor,
-        content.truncated,
-        content.salt,
-        content.size,
-        content.groups,
-        content.positions,
-    )
-    return file, entries
-
-
-def _begin_file(
-    directory: Path, generation: int, truncated: int, identity: Identity, entries: Iterable[Entry]
-) -> _File:
-    """A new file that holds `entries`, complete and durable before it gets its name."""
-    path = directory / f"{_PREFIX}{generation:010}"
-    temporary = path.with_name(path.name + _TEMPORARY)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    salt = int.from_bytes(os.urandom(4), "big")
-    header = encode_header(identity, truncated, salt)
-    group, positions = encode_group(0, entries, len(header), salt)
-    data = header + group
-    write_fully(descriptor, data)
-    os.fsync(descriptor)
-    temporary.rename(path)
-    sync_directory(directory)
-    return _File(path, generation, descriptor, truncated, salt, len(data), 1, positions)
+def _length(positions: Iterable[Position]) -> int:
+    return sum(position.length for position in positions)

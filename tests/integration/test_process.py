@@ -178,7 +178,7 @@ def lose_data(home: Path) -> None:
 
 
 def damage_data(home: Path) -> None:
-    (home / "data" / "log-0000000001").write_bytes(b"bft-log\0" + b"\xff" * 100)
+    (home / "data" / "base-0000000001").write_bytes(b"bft-log\0" + b"\xff" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def damage_data(home: Path) -> None:
         (break_cluster, ExitCode.CONFIGURATION, "is the certificate of replica 0, not of replica 1"),
         (break_certificate, ExitCode.ENVIRONMENT, "replica.crt: No such file or directory"),
         (lose_data, ExitCode.DATA_DIRECTORY, "its data is lost"),
-        (damage_data, ExitCode.DATA_DIRECTORY, "its header is damaged"),
+        (damage_data, ExitCode.DATA_DIRECTORY, "damaged at byte 0: not a log, or its header"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )

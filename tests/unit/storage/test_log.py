@@ -3,16 +3,19 @@
 import asyncio
 import errno
 import os
+import re
 import threading
 
 import pytest
 
-from bft.errors import DataDirectoryError, StorageFailure
+from bft.errors import DataDirectoryError, ExitCode, StorageFailure
+from bft.storage import files
 from bft.storage.log import FileLog
-from bft.storage.logfile import Identity, encode_group
+from bft.storage.logfile import PAGE, GroupKind, Identity, Key, encode_group, read_content
 from bft.storage.records import Entry, RecordType, retained
 
 OURS = Identity("c", 1)
+SMALL = 8 * PAGE
 
 
 def entries(*seqs: int, payload: bytes = b"payload") -> list[Entry]:
@@ -23,12 +26,18 @@ def open_log(directory, identity=OURS, **options):
     return FileLog.open(directory, identity, retained, **options)
 
 
-async def written(directory, *groups):
+async def written(directory, *groups, sealed: bool = True):
+    """The segment that holds these groups."""
     log, _ = open_log(directory)
     for group in groups:
         await log.append(group)
     await log.close()
-    (file,) = directory.glob("log-*")
+    file = directory / "log-0000000001"
+    if not sealed:  # as a crash leaves it that comes soon enough
+        content = read_content(file.read_bytes(), file, OURS)
+        with file.open("r+b") as written_to:
+            written_to.seek(content.last)
+            written_to.write(bytes(PAGE))
     return file
 
 
@@ -55,75 +64,102 @@ async def test_appends_that_wait_share_one_sync(tmp_path, monkeypatch):
     syncs = []
 
     def sync(descriptor):
-        syncs.append(descriptor)
-        begun.set()
-        disk_is_free.wait(10)
+        if threading.current_thread().name == "log":
+            syncs.append(descriptor)
+            begun.set()
+            disk_is_free.wait(10)
 
-    monkeypatch.setattr(os, "fdatasync", sync)
+    monkeypatch.setattr(files, "sync", sync)
     first = log.append(entries(1))
     await asyncio.to_thread(begun.wait, 10)
     others = [log.append(entries(seq)) for seq in range(2, 7)]
     disk_is_free.set()
     await asyncio.gather(first, *others)
+    shared = len(syncs)
     await log.close()
-    assert len(syncs) == 2
+    assert shared == 2
 
 
 async def test_nothing_is_acknowledged_before_it_is_synced(tmp_path, monkeypatch):
     log, _ = open_log(tmp_path)
     order = []
-    real = os.fdatasync
+    real = files.sync
 
     def sync(descriptor):
         real(descriptor)
-        order.append("synced")
+        if threading.current_thread().name == "log":
+            order.append("synced")
 
-    monkeypatch.setattr(os, "fdatasync", sync)
+    monkeypatch.setattr(files, "sync", sync)
     done = log.append(entries(1))
     done.add_done_callback(lambda _: order.append("acknowledged"))
     await done
     await asyncio.sleep(0)
     await log.close()
-    assert order == ["synced", "acknowledged"]
+    assert order[:2] == ["synced", "acknowledged"]
 
 
-@pytest.mark.parametrize("cut", [1, 5, 20, 30])
+def end_of_records(file) -> int:
+    """Where the last record of the file ends."""
+    return max(p.offset + p.length for p in read_content(file.read_bytes(), file, OURS).positions)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 40, 60])
 async def test_a_torn_tail_is_cut(tmp_path, cut):
-    file = await written(tmp_path, entries(1), entries(2))
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-cut])
+    file = await written(tmp_path, entries(1), entries(2), sealed=False)
+    whole, end = file.read_bytes(), end_of_records(file)
+    file.write_bytes(whole[: end - cut] + bytes(len(whole) - end + cut))
     assert await read_back(tmp_path) == entries(1)
     await written(tmp_path, entries(3))
     assert await read_back(tmp_path) == entries(1, 3)
 
 
-async def test_a_group_whose_end_never_reached_the_disk_is_cut(tmp_path):
-    file = await written(tmp_path, entries(1), entries(2))
-    whole = bytearray(file.read_bytes())
-    whole[-20:] = bytes(20)
-    file.write_bytes(whole)
-    assert await read_back(tmp_path) == entries(1)
-
-
 async def test_a_torn_tail_that_holds_a_clients_imitation_of_a_group_is_cut(tmp_path):
-    await written(tmp_path, entries(1))
-    imitations = b"".join(encode_group(number, (), 0, 0)[0] for number in range(20))
-    await written(tmp_path, entries(2, payload=imitations + b"the end"))
-    (path,) = tmp_path.glob("log-*")
-    path.write_bytes(path.read_bytes()[:-1])
+    """It knows everything but the salt."""
+    imitation, _ = encode_group(Key(0, 0), GroupKind.DATA, 2, (), 0)
+    to_the_page = bytes(PAGE - 32 - 13)
+    payload = to_the_page + imitation * 3
+    file = await written(tmp_path, entries(1), entries(2, payload=payload), sealed=False)
+    damaged = bytearray(file.read_bytes())
+    assert damaged.count(imitation) == 3
+    assert damaged.index(imitation) % PAGE == 0
+    damaged[end_of_records(file) - 1] ^= 1
+    file.write_bytes(damaged)
     assert await read_back(tmp_path) == entries(1)
 
 
-async def test_a_flipped_bit_before_the_last_group_is_never_cut_silently(tmp_path):
-    file = await written(tmp_path, entries(1), entries(2), entries(3))
-    whole = file.read_bytes()
-    last_group = len(whole) - 16 - 13 - 8
-    for position in range(last_group):
-        damaged = bytearray(whole)
-        damaged[position] ^= 1
-        file.write_bytes(damaged)
-        with pytest.raises(DataDirectoryError):
-            open_log(tmp_path)
+async def test_damage_to_the_last_group_is_found_once_the_log_was_idle(tmp_path):
+    """A seal follows it, so it cannot be a write that the crash interrupted."""
+    log, _ = open_log(tmp_path)
+    await log.append(entries(1))
+    file = tmp_path / "log-0000000001"
+    async with asyncio.timeout(30):
+        while content_of(file).groups == 1:  # noqa: ASYNC110 - what is waited for happens on the disk
+            await asyncio.sleep(0.01)
+    damaged = bytearray(file.read_bytes())
+    damaged[end_of_records(file) - 1] ^= 1
+    await log.close()
+    file.write_bytes(damaged)
+    with pytest.raises(DataDirectoryError, match=f"{file.name}: damaged at byte {PAGE}.*bft replica repair"):
+        open_log(tmp_path)
+
+
+async def test_an_old_use_of_a_segment_leaves_no_records_in_the_new_one(tmp_path):
+    log, _ = open_log(tmp_path, segment_bytes=4 * PAGE)
+    for seq in range(1, 60):
+        await log.append(entries(seq))
+        log.truncate(seq - 1)
+    await log.close()
+    files = sorted(tmp_path.glob("log-*"))
+    assert len(files) < 10
+    stale = [file for file in files if file.read_bytes().count(b"payload") > len(content_of(file).positions)]
+    assert stale, "no segment was used twice: this test shows nothing"
+    found = await read_back(tmp_path)
+    assert found == entries(*range(found[0].seq, 60))
+
+
+def content_of(file):
+    return read_content(file.read_bytes(), file, OURS)
 
 
 @pytest.mark.parametrize("other", [Identity("c", 2), Identity("d", 1)])
@@ -148,34 +184,138 @@ async def test_a_failed_sync_stops_the_log_for_good(tmp_path, monkeypatch):
     await log.close()
 
 
-async def test_truncation_keeps_what_is_still_needed_in_a_new_generation(tmp_path):
-    log, _ = open_log(tmp_path, roll_bytes=1)
-    needed = [Entry(RecordType.STABLE, 3, b"stable"), Entry(RecordType.LEFT_VIEW, 2, b"left"), *entries(4, 5)]
-    await log.append(entries(1, 2, 3))
+async def test_truncation_carries_over_what_is_still_needed_and_uses_the_segments_again(tmp_path):
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    needed = [Entry(RecordType.STABLE, 3, b"stable"), Entry(RecordType.LEFT_VIEW, 2, b"left")]
     await log.append(needed)
-    log.truncate(3)
-    await log.append(entries(6))
+    for seq in range(1, 40):
+        await log.append(entries(seq))
+    log.truncate(38)
+    await log.append(entries(40))
     await log.close()
-    (file,) = tmp_path.glob("log-*")
-    assert file.name == "log-0000000002"
-    log, found = open_log(tmp_path)
+    log, found = open_log(tmp_path, segment_bytes=SMALL)
     await log.close()
-    assert found == [*needed, *entries(6)]
-    assert log.truncated == 3
+    assert [entry for entry in found if entry not in entries(*range(1, 39))] == [needed[1], *entries(39, 40)]
+    assert log.truncated == 38
+    assert len(list(tmp_path.glob("base-*"))) == 1
+    assert len(list(tmp_path.glob("log-*"))) <= 3
+    assert list(tmp_path.glob("spare-*"))
 
 
-async def test_a_crash_between_the_generations_loses_nothing(tmp_path):
-    """Both files are there: the higher one is complete before the lower one goes."""
-    first = await written(tmp_path, entries(1, 2))
-    kept = first.read_bytes()
-    log, _ = open_log(tmp_path, roll_bytes=1)
+async def test_segments_that_are_needed_stay(tmp_path):
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    for seq in range(1, 40):
+        await log.append(entries(seq, payload=bytes(4000)))
     log.truncate(1)
-    await log.append(entries(3))
     await log.close()
-    first.write_bytes(kept)
-    (tmp_path / "log-0000000003.tmp").write_bytes(b"half")
-    assert await read_back(tmp_path) == entries(2, 3)
-    assert [path.name for path in tmp_path.glob("log-*")] == ["log-0000000002"]
+    assert await read_back(tmp_path) == entries(*range(1, 40), payload=bytes(4000))
+    assert [path.name for path in tmp_path.glob("base-*")] == ["base-0000000001"]
+
+
+async def test_a_group_larger_than_a_segment_is_written_and_read_back(tmp_path):
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    groups = [entries(1), entries(2, payload=bytes(5 * SMALL)), entries(3), entries(4, 5, payload=bytes(SMALL))]
+    for group in groups:
+        await log.append(group)
+    await log.close()
+    assert await read_back(tmp_path) == [entry for group in groups for entry in group]
+
+
+async def test_appends_that_wait_are_more_than_a_segment_holds(tmp_path):
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    await asyncio.gather(*[log.append(entries(seq, payload=bytes(3000))) for seq in range(1, 50)])
+    await log.close()
+    assert await read_back(tmp_path) == entries(*range(1, 50), payload=bytes(3000))
+
+
+async def test_a_crash_before_the_old_files_are_gone_loses_nothing(tmp_path):
+    """The base is complete before what it replaces goes."""
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    for seq in range(1, 40):
+        await log.append(entries(seq))
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    log.truncate(38)
+    await log.close()
+    expected = await read_back(tmp_path)
+    (base,) = tmp_path.glob("base-*")
+    for path, content in kept.items():
+        if path.name < base.name or path.name < base.name.replace("base", "log"):
+            path.write_bytes(content)
+    (tmp_path / "base-0000009999.tmp").write_bytes(b"half")
+    assert await read_back(tmp_path) == expected
+    assert list(tmp_path.glob("base-*")) == [base]
+
+
+async def append_until_it_fails(log, says: str) -> int:
+    """The number of the group that failed, counted from 1."""
+    for seq in range(1, 250):
+        failure = (await asyncio.gather(log.append(entries(seq)), return_exceptions=True))[0]
+        if failure is not None:
+            assert isinstance(failure, StorageFailure)
+            assert re.search(says, str(failure))
+            return seq
+    raise AssertionError("it did not fail")
+
+
+async def test_a_full_disk_stops_the_log_only_when_the_segment_is_full(tmp_path, monkeypatch):
+    log, _ = open_log(tmp_path, segment_bytes=SMALL)
+    await log.append(entries(1))
+    real = files.create
+
+    def fail(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "create", fail)
+    written = await append_until_it_fails(log, r"No space left on device: .*, then start it again")
+    assert written > 2
+    monkeypatch.setattr(files, "create", real)
+    assert (await log.failed).exit_code == ExitCode.STORAGE
+    await log.close()
+    log, found = open_log(tmp_path, segment_bytes=SMALL)
+    assert found == entries(1, *range(1, written))
+    await log.append(entries(written))
+    await log.close()
+
+
+async def test_a_failed_sync_of_the_segment_made_ahead_stops_the_log(tmp_path, monkeypatch):
+    def fail(descriptor):
+        if threading.current_thread().name.startswith("log-reserve"):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "sync", fail)
+    log, _ = open_log(tmp_path)
+    await asyncio.to_thread(log._next.exception)
+    await append_until_it_fails(log, "Input/output error")
+    await log.close()
+
+
+async def test_a_failed_seal_stops_the_log_though_nobody_waits_for_it(tmp_path, monkeypatch):
+    log, _ = open_log(tmp_path)
+    monkeypatch.setattr(log, "_sealed", False)
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    await log.append(entries(1))
+    monkeypatch.setattr(files, "sync", fail)
+    assert "Input/output error" in str(await log.failed)
+    await log.close()
+
+
+async def test_what_a_crash_left_in_memory_alone_is_on_disk_before_it_is_acted_on(tmp_path, monkeypatch):
+    """After a sync that failed, the system may take pages for clean that never reached the disk."""
+    file = await written(tmp_path, entries(1), entries(2), sealed=False)
+    rewritten = []
+    real = files.write_at
+
+    def write_at(descriptor, data, offset):
+        rewritten.append((data, offset))
+        real(descriptor, data, offset)
+
+    monkeypatch.setattr(files, "write_at", write_at)
+    last = content_of(file).last
+    assert await read_back(tmp_path) == entries(1, 2)
+    assert (file.read_bytes()[last : last + PAGE], last) in rewritten
 
 
 def test_retention_keeps_the_highest_view_the_certificates_from_the_truncation_on_and_all_evidence():

@@ -8,7 +8,7 @@ A client runs on a thread of its own and may be used from many threads at once: 
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,10 +18,14 @@ from bft.client import (
     ClientClosed,
     ClientSettings,
     ClientStatus,
+    Compare,
     DeleteResult,
     Entry,
     RangeResult,
     Result,
+    StoreStatus,
+    TxnOperation,
+    TxnResult,
 )
 from bft.client import connect as connect_async
 from bft.statemachine.kv import RANGE_LIMIT_MAX
@@ -86,8 +90,8 @@ class SyncClient:
     def status(self) -> ClientStatus:
         return self._run(self._status())
 
-    def put(self, key: bytes, value: bytes, *, timeout: float | None = None) -> int:
-        return self._run(self._client.put(key, value, timeout=timeout))
+    def put(self, key: bytes, value: bytes, *, ttl: float | None = None, timeout: float | None = None) -> int:
+        return self._run(self._client.put(key, value, ttl=ttl, timeout=timeout))
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Entry | None:
         return self._run(self._client.get(key, timeout=timeout))
@@ -100,13 +104,58 @@ class SyncClient:
         start: bytes = b"",
         end: bytes | None = None,
         *,
+        prefix: bytes | None = None,
         limit: int = RANGE_LIMIT_MAX,
         timeout: float | None = None,
     ) -> RangeResult:
-        return self._run(self._client.range(start, end, limit=limit, timeout=timeout))
+        return self._run(self._client.range(start, end, prefix=prefix, limit=limit, timeout=timeout))
 
-    def cas(self, key: bytes, expected: bytes | None, new: bytes | None, *, timeout: float | None = None) -> CasResult:
-        return self._run(self._client.cas(key, expected, new, timeout=timeout))
+    def scan(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        prefix: bytes | None = None,
+        limit: int = RANGE_LIMIT_MAX,
+        timeout: float | None = None,
+    ) -> Iterator[tuple[bytes, Entry]]:
+        return self._iterate(self._client.scan(start, end, prefix=prefix, limit=limit, timeout=timeout))
+
+    def cas(
+        self,
+        key: bytes,
+        expected: bytes | None,
+        new: bytes | None,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> CasResult:
+        return self._run(self._client.cas(key, expected, new, ttl=ttl, timeout=timeout))
+
+    def txn(
+        self,
+        compare: Sequence[Compare] = (),
+        then: Sequence[TxnOperation] = (),
+        otherwise: Sequence[TxnOperation] = (),
+        *,
+        timeout: float | None = None,
+    ) -> TxnResult:
+        return self._run(self._client.txn(compare, then, otherwise, timeout=timeout))
+
+    def store_status(self, *, timeout: float | None = None) -> StoreStatus:
+        return self._run(self._client.store_status(timeout=timeout))
+
+    def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        try:
+            while True:
+                try:
+                    item = self._run(anext(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            if self._loop is not None:
+                self._run(items.aclose())
 
     async def _shut(self) -> None:
         await self._client.close()

@@ -122,7 +122,9 @@ def range_(start: str, end: str | None, *, limit: int, as_json: bool, **where: A
     last = None if end is None else _bytes(end)
     with _asked(where, lambda client: client.range(_bytes(start), last, limit=limit)) as result:
         if as_json:
-            print_json({"items": [_entry(key, entry) for key, entry in result.items], "more": result.more})
+            items = [_entry(key, entry) for key, entry in result.items]
+            following = {} if result.next is None else _field("next", result.next)
+            print_json({"items": items, "more": result.more, **following, "revision": result.revision})
             return
         for key, entry in result.items:
             click.echo(key + b"\t" + entry.value)

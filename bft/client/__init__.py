@@ -5,7 +5,22 @@ from bft.client.errors import ClientClosed, NoReceipt, NotAuthorised, ResultLost
 from bft.client.kv import KeyValueClient
 from bft.client.result import Result
 from bft.client.settings import ClientSettings
-from bft.statemachine.kv import CasResult, DeleteResult, Entry, RangeResult
+from bft.statemachine.kv import (
+    CasResult,
+    Compare,
+    Delete,
+    DeleteResult,
+    Entry,
+    Event,
+    EventKind,
+    Get,
+    Put,
+    Range,
+    RangeResult,
+    StoreStatus,
+    TxnOperation,
+    TxnResult,
+)
 
 __all__ = [
     "CasResult",
@@ -13,14 +28,24 @@ __all__ = [
     "ClientClosed",
     "ClientSettings",
     "ClientStatus",
+    "Compare",
+    "Delete",
     "DeleteResult",
     "Entry",
+    "Event",
+    "EventKind",
+    "Get",
     "KeyValueClient",
     "NoReceipt",
     "NotAuthorised",
+    "Put",
+    "Range",
     "RangeResult",
     "ReplicaStatus",
     "Result",
     "ResultLost",
+    "StoreStatus",
+    "TxnOperation",
+    "TxnResult",
     "connect",
 ]

@@ -1,13 +1,22 @@
 """The built-in key-value service, typed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 
 from bft.client.result import Result
 from bft.errors import ApplicationError
 from bft.statemachine import kv
-from bft.statemachine.kv import CasResult, DeleteResult, Entry, RangeResult
+from bft.statemachine.kv import (
+    CasResult,
+    Compare,
+    DeleteResult,
+    Entry,
+    RangeResult,
+    StoreStatus,
+    TxnOperation,
+    TxnResult,
+)
 
 T = TypeVar("T")
 
@@ -25,37 +34,152 @@ class KeyValueClient(ABC):
     async def call(self, operation: bytes, *, timeout: float | None = None) -> Result:
         """Submit one operation of the service."""
 
-    async def put(self, key: bytes, value: bytes, *, timeout: float | None = None) -> int:
-        """Write; the revision of the write, higher than that of every earlier one."""
-        return _read(kv.decode_put, await self.call(kv.encode_put(key, value), timeout=timeout))
+    async def put(self, key: bytes, value: bytes, *, ttl: float | None = None, timeout: float | None = None) -> int:
+        """Write; the revision of the write, higher than that of every earlier one.
+
+        With ``ttl`` the key is removed after so many seconds of the service's clock, unless it is written again.  The
+        clock follows the agreed time and never runs ahead of it: a key lives that long, or, after an outage or on a
+        cluster with nothing to do, longer.
+
+        >>> revision = await client.put(b"greeting", b"hello")
+        >>> await client.put(b"lease", b"worker 7", ttl=30) > revision
+        True
+        """
+        return read(kv.decode_put, await self.call(kv.encode_put(key, value, ttl), timeout=timeout))
 
     async def get(self, key: bytes, *, timeout: float | None = None) -> Entry | None:
-        """The entry of ``key``, or None."""
-        return _read(kv.decode_get, await self.call(kv.encode_get(key), timeout=timeout))
+        """The entry of ``key``, or None.
+
+        >>> revision = await client.put(b"greeting", b"hello")
+        >>> entry = await client.get(b"greeting")
+        >>> entry.value, entry.mod_revision == revision
+        (b'hello', True)
+        """
+        return read(kv.decode_get, await self.call(kv.encode_get(key), timeout=timeout))
 
     async def delete(self, key: bytes, *, timeout: float | None = None) -> DeleteResult:
-        """Remove ``key``; whether it was there, and the revision of the deletion."""
-        return _read(kv.decode_delete, await self.call(kv.encode_delete(key), timeout=timeout))
+        """Remove ``key``; whether it was there, and the revision of the deletion.
+
+        >>> revision = await client.put(b"greeting", b"hello")
+        >>> (await client.delete(b"greeting")).deleted, (await client.delete(b"greeting")).deleted
+        (True, False)
+        """
+        return read(kv.decode_delete, await self.call(kv.encode_delete(key), timeout=timeout))
 
     async def range(
         self,
         start: bytes = b"",
         end: bytes | None = None,
         *,
+        prefix: bytes | None = None,
         limit: int = kv.RANGE_LIMIT_MAX,
         timeout: float | None = None,
     ) -> RangeResult:
-        """Entries with start <= key < end (None: to the last key) in key order, at most ``limit`` (1..1000)."""
-        return _read(kv.decode_range, await self.call(kv.encode_range(start, end, limit), timeout=timeout))
+        """Entries with start <= key < end (None: to the last key) in key order, at most ``limit`` (1..1000).
+
+        ``prefix`` bounds the keys to those that begin so; ``start`` may say where among them to begin.  If there are
+        more, ``next`` of the result is the ``start`` to go on from; `scan` does that.
+
+        >>> for name in (b"ada", b"bob", b"cyd"):
+        ...     revision = await client.put(b"user/" + name, b"")
+        >>> page = await client.range(prefix=b"user/", limit=2)
+        >>> [key for key, entry in page.items], page.next
+        ([b'user/ada', b'user/bob'], b'user/cyd')
+        """
+        if prefix is not None:
+            start, end = within_prefix(prefix, start, end)
+        return read(kv.decode_range, await self.call(kv.encode_range(start, end, limit), timeout=timeout))
+
+    async def scan(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        prefix: bytes | None = None,
+        limit: int = kv.RANGE_LIMIT_MAX,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[tuple[bytes, Entry], None]:
+        """As `range`, page after page of at most ``limit`` entries to the end.
+
+        Each page is of one moment, and later ones of later moments; ``timeout`` is for each.
+
+        >>> for name in (b"ada", b"bob", b"cyd"):
+        ...     revision = await client.put(b"user/" + name, b"")
+        >>> [key async for key, entry in client.scan(prefix=b"user/", limit=2)]
+        [b'user/ada', b'user/bob', b'user/cyd']
+        """
+        following: bytes | None = start
+        while following is not None:
+            page = await self.range(following, end, prefix=prefix, limit=limit, timeout=timeout)
+            for item in page.items:
+                yield item
+            following = page.next
 
     async def cas(
-        self, key: bytes, expected: bytes | None, new: bytes | None, *, timeout: float | None = None
+        self,
+        key: bytes,
+        expected: bytes | None,
+        new: bytes | None,
+        *,
+        ttl: float | None = None,
+        timeout: float | None = None,
     ) -> CasResult:
-        """Replace the value ``expected`` by ``new``; None stands for no entry, so this also creates and deletes."""
-        return _read(kv.decode_cas, await self.call(kv.encode_cas(key, expected, new), timeout=timeout))
+        """Replace the value ``expected`` by ``new``; None stands for no entry, so this also creates and deletes.
+
+        >>> (await client.cas(b"lock", None, b"ada", ttl=30)).swapped
+        True
+        >>> taken = await client.cas(b"lock", None, b"bob", ttl=30)
+        >>> taken.swapped, taken.previous.value
+        (False, b'ada')
+        """
+        return read(kv.decode_cas, await self.call(kv.encode_cas(key, expected, new, ttl), timeout=timeout))
+
+    async def txn(
+        self,
+        compare: Sequence[Compare] = (),
+        then: Sequence[TxnOperation] = (),
+        otherwise: Sequence[TxnOperation] = (),
+        *,
+        timeout: float | None = None,
+    ) -> TxnResult:
+        """If all of ``compare`` hold carry out ``then``, else ``otherwise``: in one step, all of it or nothing.
+
+        The result has what each operation of the branch that was taken returned, in order.  At most 128 conditions, and
+        128 operations in each branch.
+
+        >>> from bft.client import Compare, Delete, Get, Put
+        >>> revision = await client.put(b"from", b"10")
+        >>> moved = await client.txn(
+        ...     compare=[Compare.value(b"from", "==", b"10"), Compare.absent(b"to")],
+        ...     then=[Put(b"to", b"10"), Delete(b"from")],
+        ...     otherwise=[Get(b"from")],
+        ... )
+        >>> moved.succeeded, moved.results[0] == moved.revision
+        (True, True)
+        """
+        operation = kv.encode_txn(compare, then, otherwise)
+        result = await self.call(operation, timeout=timeout)
+        return read(lambda value: kv.decode_txn(value, then, otherwise), result)
+
+    async def store_status(self, *, timeout: float | None = None) -> StoreStatus:
+        """The revision of the last write, and the first that `watch` can still begin with.
+
+        >>> revision = await client.put(b"greeting", b"hello")
+        >>> (await client.store_status()).revision == revision
+        True
+        """
+        return read(kv.decode_status, await self.call(kv.encode_status(), timeout=timeout))
 
 
-def _read(decode: Callable[[bytes], T], result: Result) -> T:
+def within_prefix(prefix: bytes, start: bytes, end: bytes | None) -> tuple[bytes, bytes | None]:
+    """The part of start..end whose keys begin with ``prefix``."""
+    last = kv.prefix_end(prefix)
+    ends = [bound for bound in (end, last) if bound is not None]
+    return max(start, prefix), min(ends, default=None)
+
+
+def read(decode: Callable[[bytes], T], result: Result) -> T:
+    """What the service answered.  Raises ApplicationError if it is another service."""
     try:
         return decode(result.value)
     except ValueError as error:

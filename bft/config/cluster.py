@@ -12,12 +12,15 @@ peer = "10.0.0.1:7100"             # where others reach it: replicas,
 client = "10.0.0.1:7200"           # clients,
 admin = "127.0.0.1:7300"           # and the administrator
 
+[service_options]                  # what the service is made with, if it takes something
+history_revisions = 50000
+
 [protocol]                         # deviations from the defaults of `bft.core.parameters`, times in ms
 request_timeout_ms = 2000
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -32,8 +35,9 @@ from crypto.keys import InvalidKey, PublicKey
 from crypto.signatures import Domain
 
 FILE_NAME: Final = "cluster.toml"
-_KEYS: Final = ("cluster", "epoch", "service", "ca", "replica", "protocol")
+_KEYS: Final = ("cluster", "epoch", "service", "service_options", "ca", "replica", "protocol")
 _REPLICA_KEYS: Final = ("id", "public_key", "peer", "client", "admin")
+Option = int | str | bool
 _NANOSECONDS: Final = "_ns"
 _MILLISECONDS: Final = "_ms"
 
@@ -70,6 +74,7 @@ class ClusterConfig:
     ca: Path
     replicas: tuple[ReplicaEntry, ...]  # by id: 0, 1, 2, ...
     parameters: Parameters
+    service_options: Mapping[str, Option] = field(default_factory=dict, hash=False)
 
     @property
     def domain(self) -> Domain:
@@ -99,6 +104,7 @@ class ClusterConfig:
             cluster=cluster,
             epoch=table.integer("epoch"),
             service=table.text("service"),
+            service_options=_read_options(table.table("service_options"), f"{path}, [service_options]"),
             ca=table.path("ca", path.parent),
             replicas=replicas,
             parameters=_read_parameters(table.table("protocol"), f"{path}, [protocol]", len(replicas)),
@@ -122,6 +128,8 @@ class ClusterConfig:
                 for replica in self.replicas
             ],
         }
+        if self.service_options:
+            document["service_options"] = dict(self.service_options)
         if changed := _changed_parameters(self.parameters):
             document["protocol"] = changed
         return tomli_w.dumps(document)
@@ -150,6 +158,13 @@ def _read_replica(values: Mapping[str, Any], origin: str, place: int) -> Replica
     except ValueError as error:
         raise table.fail("public_key", "must be 64 hexadecimal digits") from error
     return ReplicaEntry(place, key, table.address("peer"), table.address("client"), table.address("admin"))
+
+
+def _read_options(values: Mapping[str, Any], origin: str) -> dict[str, Option]:
+    for key, value in values.items():
+        if not isinstance(value, Option):
+            raise ConfigurationError(f"{origin}: {key} must be a whole number, a text, true or false")
+    return dict(values)
 
 
 def _read_parameters(values: Mapping[str, Any], origin: str, n: int) -> Parameters:

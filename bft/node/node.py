@@ -58,7 +58,7 @@ class Node:
         cluster = config.cluster
         identity = load_identity(config)
         try:
-            service = load_service(cluster.service)
+            service = load_service(cluster.service, cluster.service_options)
         except ServiceNotFound as error:
             raise ConfigurationError(f"cluster.toml: {error}") from error
         limits = Limits.of(cluster.parameters)

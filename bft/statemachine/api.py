@@ -6,7 +6,7 @@ operation; it keeps nothing between calls but the store, and reads no clock, no 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 CODE_LENGTH_MAX: Final = 32
 MESSAGE_LENGTH_MAX: Final = 256
@@ -85,8 +85,18 @@ class ReadContext:
         self.seq: Final = seq
 
 
+class Poll(NamedTuple):
+    """What can be said to a read now, and, if there is nothing to tell yet, what to ask when the state has changed."""
+
+    answer: bytes
+    later: bytes | None = None
+
+
 class StateMachine(ABC):
-    """A service: a deterministic function over `ctx.store`; it is created without arguments, once a process."""
+    """A service: a deterministic function over `ctx.store`; created once a process.
+
+    It gets the cluster's `[service_options]` as keyword arguments, the same at every replica.
+    """
 
     @abstractmethod
     def apply(self, ctx: Context, operation: bytes) -> bytes:
@@ -100,3 +110,11 @@ class StateMachine(ABC):
     def query(self, ctx: ReadContext, operation: bytes) -> bytes:
         """Answer a read without ordering it; nothing can be written."""
         raise ApplicationError("no_queries", "this service answers no queries")
+
+    def poll(self, ctx: ReadContext, operation: bytes) -> Poll:
+        """Answer a read of a client that is willing to wait for news.
+
+        With `later` the replica asks that when the state has changed, again and again, and gives `answer` if the
+        client's patience ends before.  So `later` should cost little: let it say what was looked at already.
+        """
+        return Poll(self.query(ctx, operation))

@@ -1,6 +1,7 @@
 """Finds the service that a configuration names."""
 
 import importlib
+from collections.abc import Mapping
 
 from bft.statemachine.api import StateMachine
 
@@ -9,8 +10,11 @@ class ServiceNotFound(ValueError):
     """`app` names no usable service; the message says why in one line."""
 
 
-def load_service(name: str) -> StateMachine:
-    """Return a new instance of the service that `name`, as "package.module:Class", says; raises ServiceNotFound."""
+def load_service(name: str, options: Mapping[str, object] | None = None) -> StateMachine:
+    """Return a new instance of the service that `name`, as "package.module:Class", says, made with `options`.
+
+    Raises ServiceNotFound.
+    """
     module_name, colon, class_name = name.partition(":")
     parts = [*module_name.split("."), class_name]
     if not colon or not all(part.isidentifier() for part in parts):
@@ -25,7 +29,7 @@ def load_service(name: str) -> StateMachine:
     if not (isinstance(service_class, type) and issubclass(service_class, StateMachine)):
         raise ServiceNotFound(f'app = "{name}": {class_name} is not a subclass of bft.statemachine.StateMachine')
     try:
-        return service_class()
+        return service_class(**(options or {}))
     except Exception as error:  # as above
         raise ServiceNotFound(f'app = "{name}": {class_name}() failed: {_one_line(error)}') from error
 

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from bft.statemachine.api import MESSAGE_LENGTH_MAX, ApplicationError, Context, ReadContext, StateMachine
+from bft.statemachine.api import MESSAGE_LENGTH_MAX, ApplicationError, Context, Poll, ReadContext, StateMachine
 from bft.statemachine.keyspace import ReadView
 from bft.statemachine.results import encode_error, encode_ok
 from bft.statemachine.store import Store
@@ -70,6 +70,17 @@ class ReplicatedState:
             return encode_error(error.code, error.message)
         except Exception as error:  # noqa: BLE001 (a query is not ordered and changes nothing: no replica need stop)
             return _encode_internal(error)
+
+    def poll(self, operation: bytes, *, client: bytes, client_name: str) -> Poll:
+        """As `query`, of a client that is willing to wait: see `StateMachine.poll`."""
+        context = ReadContext(self._read_view, self._last_time_ns, client, client_name, self._last_seq)
+        try:
+            answer, later = self._service.poll(context, operation)
+            return Poll(_checked(answer), later)
+        except ApplicationError as error:
+            return Poll(encode_error(error.code, error.message))
+        except Exception as error:  # noqa: BLE001 (as above)
+            return Poll(_encode_internal(error))
 
     # --- records of the framework -----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 import pytest
 
 import bft
-from bft.client import CasResult, DeleteResult
+from bft.client import CasResult, Compare, Delete, DeleteResult, Get, Put
 from bft.core import effects as fx
 from bft.node import EffectsFilter
 from tests.integration.fake_replicas import until
@@ -43,6 +43,24 @@ async def test_every_operation_of_the_key_value_service_returns_its_own_type(tmp
         assert caught.value.code == "bad_key"
         with pytest.raises(bft.ApplicationError):
             await client.call(b"not an operation")
+
+
+async def test_the_newer_operations_of_the_key_value_service_return_their_own_types_too(tmp_path):
+    make_cluster(tmp_path, durability="memory")
+    async with running_cluster(tmp_path), client_of(tmp_path) as client:
+        keys = [b"u/%d" % number for number in range(5)]
+        await asyncio.gather(*(client.put(key, b"v") for key in [b"t", *keys, b"v"]))
+        page = await client.range(prefix=b"u/", limit=2)
+        assert [key for key, _ in page.items] == keys[:2]
+        assert page.next == keys[2]
+        assert [key async for key, _ in client.scan(prefix=b"u/", limit=2)] == keys
+        assert [key async for key, _ in client.scan(b"u/3", prefix=b"u/")] == keys[3:]
+        await client.put(b"lease", b"", ttl=60)
+        moved = await client.txn([Compare.exists(b"lease")], [Put(b"a", b"1"), Delete(b"v"), Get(b"t")])
+        assert moved.succeeded
+        assert moved.results[:2] == (moved.revision, DeleteResult(deleted=True, revision=moved.revision))
+        status = await client.store_status()
+        assert (status.revision, status.oldest, status.expiring) == (moved.revision, 1, 1)
 
 
 async def test_two_sessions_of_one_identity_and_one_of_another_do_not_disturb_each_other(tmp_path):
@@ -182,6 +200,9 @@ def test_the_blocking_client_serves_many_threads_and_ends_its_own(tmp_path):
             with ThreadPoolExecutor(8) as threads:
                 list(threads.map(lambda i: client.put(b"%02d" % i, b"v"), range(32)))
             assert [key for key, _ in client.range().items] == [b"%02d" % i for i in range(32)]
+            assert [key for key, _ in client.scan(b"30", limit=1)] == [b"30", b"31"]
+            assert client.txn([Compare.exists(b"02")], [Delete(b"02")]).succeeded
+            assert client.put(b"lease", b"", ttl=60) == client.store_status().revision
             assert client.cas(b"00", b"v", None).swapped
             assert client.get(b"00") is None
             assert client.delete(b"01").deleted

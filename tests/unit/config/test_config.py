@@ -1,5 +1,7 @@
 """Configuration: what is written reads back, and what is wrong is said in one line that names it."""
 
+from dataclasses import replace
+
 import pytest
 
 from bft.config import Address, ClusterConfig, Durability, ReplicaEntry, dump_replica, load_cluster, load_replica
@@ -20,6 +22,7 @@ def home(tmp_path):
     """A directory with a valid cluster.toml, CA file and replica.toml."""
     parameters = Parameters(n=4, request_timeout_ns=1500 * MS, window=512)
     cluster = ClusterConfig("c-1", 3, "a.b:C", tmp_path / "ca.crt", tuple(entry(i) for i in range(4)), parameters)
+    cluster = replace(cluster, service_options={"history_revisions": 7})
     (tmp_path / "cluster.toml").write_text(cluster.dump(ca="ca.crt"))
     (tmp_path / "ca.crt").write_text("-")
     (tmp_path / "replica.toml").write_text(dump_replica(1, listen_peer="10.9.9.9:9"))
@@ -35,6 +38,7 @@ def replace_in(path, old, new):
 def test_a_dumped_cluster_reads_back_equal(home):
     found = load_cluster(home)
     assert found == load_cluster(home / "cluster.toml")
+    assert found.service_options == {"history_revisions": 7}
     assert found.replicas == tuple(entry(i) for i in range(4))
     assert found.parameters == Parameters(n=4, request_timeout_ns=1500 * MS, window=512)
     assert (found.domain.cluster, found.domain.epoch, found.ca) == ("c-1", 3, home / "ca.crt")
@@ -73,6 +77,7 @@ def test_environment_variables_override_the_file(home):
         ("cluster.toml", entry(2).public_key.hex(), entry(1).public_key.hex(), "the same public_key"),
         ("cluster.toml", entry(2).public_key.hex(), "00" * 32, '"public_key" is not usable'),
         ("cluster.toml", 'cluster = "c-1"', "", '"cluster" is missing'),
+        ("cluster.toml", "history_revisions = 7", "size = 1.5", "size must be a whole number, a text, true or false"),
         ("cluster.toml", "epoch = 3", "epoch = = 3", "not valid TOML"),
     ],
 )

@@ -4,49 +4,9 @@ import msgpack
 import pytest
 
 from bft.statemachine import kv
-from bft.statemachine.replicated import ReplicatedState
-from bft.statemachine.results import Error, Ok, decode_result
+from bft.statemachine.results import Error
 from bft.statemachine.store import application_key
-
-
-class Client:
-    def __init__(self) -> None:
-        self.state = ReplicatedState(kv.KeyValue())
-        self.seq = 0
-
-    def call(self, operation: bytes) -> Ok | Error:
-        self.seq += 1
-        return decode_result(
-            self.state.apply(operation, client=bytes(32), client_name="ada", seq=self.seq, time_ns=self.seq)
-        )
-
-    def value(self, operation: bytes) -> bytes:
-        result = self.call(operation)
-        assert isinstance(result, Ok)
-        return result.value
-
-    def code(self, operation: bytes) -> str:
-        result = self.call(operation)
-        assert isinstance(result, Error)
-        return result.code
-
-    def query(self, operation: bytes) -> Ok | Error:
-        return decode_result(self.state.query(operation, client=bytes(32), client_name="ada"))
-
-    def put(self, key: bytes, value: bytes = b"v") -> int:
-        return kv.decode_put(self.value(kv.encode_put(key, value)))
-
-    def get(self, key: bytes) -> kv.Entry | None:
-        return kv.decode_get(self.value(kv.encode_get(key)))
-
-    def delete(self, key: bytes) -> kv.DeleteResult:
-        return kv.decode_delete(self.value(kv.encode_delete(key)))
-
-    def range(self, *args) -> kv.RangeResult:
-        return kv.decode_range(self.value(kv.encode_range(*args)))
-
-    def cas(self, key: bytes, expected: bytes | None, new: bytes | None) -> kv.CasResult:
-        return kv.decode_cas(self.value(kv.encode_cas(key, expected, new)))
+from tests.unit.statemachine.kv_client import Client
 
 
 @pytest.fixture
@@ -108,7 +68,8 @@ def test_a_range_is_ordered_and_half_open(client):
 
 def test_a_range_carries_entries(client):
     revision = client.put(b"k", b"value")
-    assert client.range() == kv.RangeResult(((b"k", kv.Entry(b"value", revision, revision, 1)),), more=False)
+    items = ((b"k", kv.Entry(b"value", revision, revision, 1)),)
+    assert client.range() == kv.RangeResult(items, next=None, revision=revision)
 
 
 def test_a_range_cut_by_its_limit_says_so(client):
@@ -229,7 +190,7 @@ def test_a_key_outside_the_limits_is_refused(client, key):
 
 
 def test_a_value_over_the_limit_is_refused(client):
-    assert client.code(kv.encode_put(b"k", bytes(kv.VALUE_BYTES_MAX + 1))) == "bad_operation"
+    assert client.code(kv.encode_put(b"k", bytes(kv.VALUE_BYTES_MAX + 1))) == "bad_value"
     assert client.put(b"k", bytes(kv.VALUE_BYTES_MAX))
 
 
@@ -240,7 +201,7 @@ def test_a_stored_entry_can_be_read_from_a_proven_value(client):
     assert kv.decode_entry(stored) == kv.Entry(b"value", revision, revision, 1)
 
 
-@pytest.mark.parametrize("stored", [b"", b"\x01" * 24, b"\x02" + bytes(24)])
+@pytest.mark.parametrize("stored", [b"", b"\x01" * 24, b"\x02" + bytes(31), b"\x03" + bytes(40)])
 def test_what_is_no_stored_entry_does_not_decode(stored):
     with pytest.raises(ValueError, match="not a stored entry"):
         kv.decode_entry(stored)

@@ -21,6 +21,8 @@ def module(tmp_path, monkeypatch):
                 def apply(self, ctx, operation): return b""
             class Unrelated: pass
             number = 7
+            class Sized(Picky):
+                def __init__(self, *, size=1): self.size = size
             """
         )
     )
@@ -56,3 +58,15 @@ def test_an_unusable_name_is_explained_in_one_line(module, name, says):
         load_service(name)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_service_is_made_with_the_options_of_the_cluster(module):
+    service = load_service(f"{module}:Sized", {"size": 3})
+    assert vars(service) == {"size": 3}
+    with pytest.raises(ServiceNotFound, match="sizes"):
+        load_service(f"{module}:Sized", {"sizes": 3})
+
+
+def test_options_that_the_key_value_service_cannot_work_with_are_named():
+    with pytest.raises(ServiceNotFound, match="history_revisions"):
+        load_service("bft.statemachine.kv:KeyValue", {"history_revisions": 0})

@@ -100,9 +100,7 @@ def verify(file: Path, cluster: Path, as_json: bool) -> None:
         print_json({"valid": True, "cluster": config.cluster} | found)
         return
     at = f"view {found['view']}" + ("" if found["seq"] is None else f", sequence number {found['seq']}")
-    click.echo(
-        f"valid: replica {proof.accused} of {config.cluster} signed two conflicting {found['statements']}s for {at}"
-    )
+    click.echo(f"valid: replica {proof.accused} of {config.cluster} signed {_what(proof)} for {at}")
     click.echo(f"  one says       {found['first']}")
     click.echo(f"  the other says {found['second']}")
 
@@ -123,6 +121,11 @@ def open_body(body: bytes, config: "ClusterConfig") -> "Evidence":
         raise VerificationFailed("evidence of no conflict")
     opened: Evidence = proof
     return opened
+
+
+def _what(proof: "Evidence") -> str:
+    first, second = type(proof.first.message).__name__, type(proof.second.message).__name__
+    return f"two conflicting {first}s" if first == second else f"a {second} that hides its {first}"
 
 
 def _frame_body(frame: bytes, config: "ClusterConfig") -> bytes:
@@ -151,7 +154,7 @@ def describe(proof: "Evidence") -> dict[str, Any]:
 
     return {
         "accused": proof.accused,
-        "statements": type(first).__name__,
+        "statements": " ".join(dict.fromkeys((type(first).__name__, type(second).__name__))),
         "view": getattr(first, "view", None),
         "seq": getattr(first, "seq", None),
         "first": claim(first, proof.first.digest),

@@ -130,11 +130,17 @@ def _proposal_fields(m: Proposal) -> tuple[Any, ...]:
 
 
 def _evidence_fields(m: Evidence) -> tuple[Any, ...]:
-    return (int(message_type(m.first.message)), signed_fields(m.first), signed_fields(m.second))
+    first, second = m.first, m.second
+    return (
+        int(message_type(first.message)),
+        signed_fields(first),
+        int(message_type(second.message)),
+        signed_fields(second),
+    )
 
 
 def _status_fields(m: Status) -> tuple[Any, ...]:
-    return (m.view, m.active, m.last_executed, m.stable, m.oldest_batch)
+    return (m.view, m.active, m.last_executed, m.stable, m.oldest_batch, m.accused)
 
 
 def _batches_fields(m: Batches) -> tuple[Any, ...]:
@@ -185,27 +191,34 @@ def _proposal(d: Decoder, body: bytes) -> Proposal:
     return Proposal(d.signed(MessageType.PRE_PREPARE, d.pre_prepare, header), _batch(d, batch))
 
 
-def _evidence(d: Decoder, body: bytes) -> Evidence:
-    number, first, second = unpack(body, fields=3, array_max=3)
-    natural(number, "type of the statements")
+def _in_evidence(d: Decoder, number: Any, raw: Any) -> Authenticated[Statement]:
+    natural(number, "type of a statement")
     if number not in _IN_EVIDENCE:
         raise InvalidMessage(f"type {number} is not one that evidence is about")
     kind = MessageType(number)
-    read = cast("Callable[[bytes], Statement]", d.reader(kind))
-    evidence = Evidence(d.signed(kind, read, first), d.signed(kind, read, second))
+    return d.signed(kind, cast("Callable[[bytes], Statement]", d.reader(kind)), raw)
+
+
+def _evidence(d: Decoder, body: bytes) -> Evidence:
+    first_type, first, second_type, second = unpack(body, fields=4, array_max=4)
+    evidence = Evidence(_in_evidence(d, first_type, first), _in_evidence(d, second_type, second))
     if evidence.first.message.replica != evidence.second.message.replica:
         raise InvalidMessage("the statements of one piece of evidence have different signers")
     return evidence
 
 
-def _status(_: Decoder, body: bytes) -> Status:
-    view, active, last_executed, stable, oldest_batch = unpack(body, fields=5, array_max=5)
+def _status(d: Decoder, body: bytes) -> Status:
+    view, active, last_executed, stable, oldest_batch, accused = unpack(body, fields=6, array_max=max(d.limits.n, 6))
+    array(accused, "accused", at_most=d.limits.n)
+    if any(natural(replica, "replica") >= d.limits.n for replica in accused) or list(accused) != sorted(set(accused)):
+        raise InvalidMessage("the accused are not replicas in ascending order")
     return Status(
         natural(view, "view"),
         flag(active, "active"),
         natural(last_executed, "last_executed"),
         natural(stable, "stable"),
         natural(oldest_batch, "oldest_batch"),
+        accused,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Self
 
-from bft.codec.wire import ARRAYS_MIN, MessageType
+from bft.codec.wire import ARRAYS_MIN, MessageType, pack
 from bft.core.parameters import Parameters
 
 INTEGER: Final = 9  # the longest unsigned integer
@@ -85,8 +85,8 @@ class Limits:
             MessageType.VIEW_CHANGE: signed(view_change),
             MessageType.NEW_VIEW: signed(new_view),
             MessageType.PROPOSAL: 1 + signed(PRE_PREPARE) + batch,
-            MessageType.EVIDENCE: 1 + INTEGER + 2 * signed(max(view_change, PREPARE)),
-            MessageType.STATUS: 1 + 1 + 4 * INTEGER,
+            MessageType.EVIDENCE: 1 + 2 * INTEGER + 2 * signed(max(view_change, PREPARE)),
+            MessageType.STATUS: 1 + 1 + 4 * INTEGER + len(pack(tuple(range(p.n)))),
             MessageType.FETCH_BATCHES: 1 + INTEGER,
             MessageType.BATCHES: bodies + p.window * commits,
             MessageType.FETCH_BODIES: 1 + HEAD + p.window * DIGEST,

@@ -54,6 +54,11 @@ class Checkpoints:
         ours = self._roots.get(self.stable.seq)
         return None if ours is None or ours == self.stable.root else (ours, self.stable.root)
 
+    def differs(self, checkpoint: Checkpoint) -> bool:
+        """Another replica computed another state than we, or than a quorum: a lie, or two histories."""
+        stable = self.stable.root if checkpoint.seq == self.stable.seq else checkpoint.root
+        return checkpoint.root != self._roots.get(checkpoint.seq, checkpoint.root) or checkpoint.root != stable
+
     def on_checkpoint(self, vote: Authenticated[Checkpoint]) -> Evidence | Rejection | None:
         """A replica's CHECKPOINT; None: counted."""
         checkpoint = vote.message

@@ -39,13 +39,30 @@ def _claim(statement: Statement) -> object:
             return statement
 
 
+def _hides(left: ViewChange, committed: Commit) -> bool:
+    """The VIEW-CHANGE keeps back what its signer said it held: a prepared certificate as high as that COMMIT's."""
+    if left.replica != committed.replica or left.view <= committed.view or left.stable.seq >= committed.seq:
+        return False
+    shown = next((c for c in left.prepared if c.seq == committed.seq), None)
+    if shown is None or shown.view < committed.view:
+        return True
+    return shown.view == committed.view and shown.digest != committed.digest
+
+
 def conflict(first: Statement, second: Statement) -> bool:
     """True iff no correct replica signs both.
 
     Each claim is fixed, and on disk, before it is first sent: a header by the slot it binds, a PREPARE by that
     header, a COMMIT by the prepared certificate (of which (view, seq) admits one), a CHECKPOINT by deterministic
     execution, a VIEW-CHANGE by being kept and resent verbatim.
+
+    A COMMIT, first, conflicts with a VIEW-CHANGE for a later view that shows neither its prepared certificate, nor one
+    of a later view, nor a stable checkpoint past it: the certificate outlives the view, and who left a view commits in
+    it no more.  This is the lie by which f + 1 faulty replicas commit another batch in a later view, so it convicts
+    f + 1: whoever is in the quorum that committed and in the one that began the later view.
     """
+    if isinstance(first, Commit) and isinstance(second, ViewChange):
+        return _hides(second, first)
     return _position(first) == _position(second) and _claim(first) != _claim(second)
 
 
@@ -60,6 +77,15 @@ class EvidenceBook:
 
     def __iter__(self) -> Any:
         return iter(self._by_replica.values())
+
+    @property
+    def accused(self) -> tuple[ReplicaId, ...]:
+        """Against whom there is a proof, ascending."""
+        return tuple(sorted(self._by_replica))
+
+    def first_besides(self, known: tuple[ReplicaId, ...]) -> Evidence | None:
+        """A proof against a replica that is none of these."""
+        return next((proof for accused, proof in self._by_replica.items() if accused not in known), None)
 
     def add(self, evidence: Evidence) -> bool:
         """Keep the proof if it is the first against this replica."""

@@ -237,13 +237,14 @@ Statement: TypeAlias = PrePrepare | Prepare | Commit | Checkpoint | ViewChange
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Two signatures of one replica over conflicting statements of one type: proof of misbehaviour.
+    """Two signatures of one replica over conflicting statements: proof of misbehaviour.
 
-    Verifiable by anyone with the replicas' public keys.  No schedule makes a correct replica sign both.
+    Verifiable by anyone with the replicas' public keys.  No schedule makes a correct replica sign both; what conflicts
+    is said in ``bft.core.evidence``.
     """
 
     first: Authenticated[Statement]
-    second: Authenticated[Statement]
+    second: Authenticated[Statement]  # of the same type, or a VIEW-CHANGE after a COMMIT
 
     @property
     def accused(self) -> ReplicaId:
@@ -262,6 +263,7 @@ class Status:
     last_executed: Seq
     stable: Seq
     oldest_batch: Seq  # lowest sequence number whose certified batch the sender can serve; last_executed + 1 if none
+    accused: tuple[ReplicaId, ...] = ()  # against whom the sender holds proofs, ascending
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ from bft.core.retransmission import Retransmission
 from bft.core.state_transfer import CatchUp, StateServer
 from bft.core.timers import Deadlines, Timer
 from bft.core.view_change import ViewChanges
+from bft.core.witness import Witness
 
 
 class Replica:
@@ -95,7 +96,9 @@ class Replica:
             checkpoints=self._checkpoints,
             view_changes=self._view_changes,
             pending=self._pending,
+            guilty=self._guilty,
         )
+        self._witness = Witness(self._context)
         self._deadlines = Deadlines()
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
@@ -175,12 +178,13 @@ class Replica:
     def is_redundant(self, vote: Prepare | Commit) -> bool:
         """A vote, not yet verified, that could change nothing here: its signature need not be checked.
 
-        A vote that contradicts what we accepted is never redundant, for it may be evidence.
+        One that contradicts what we accepted, or an earlier one of its sender, never is: it may be evidence.
         """
         slot = self._ordering.log.get(vote.seq)
         if slot is None or slot.header is None or vote.view != self.view or slot.header.message.digest != vote.digest:
             return False
-        return slot.certified is not None or (isinstance(vote, Prepare) and self.id in slot.commits)
+        useless = slot.certified is not None or (isinstance(vote, Prepare) and self.id in slot.commits)
+        return useless and not self._witness.contradicts(vote)
 
     def expects(self, sender: ReplicaId, answer: type) -> bool:
         """Whether an answer of this type (Batches, Bodies, StateChunk) from this peer was asked for."""
@@ -255,6 +259,8 @@ class Replica:
 
         Raises InvariantViolated when the two cannot belong together.
         """
+        records = list(records)
+        self._witness.recall(records)
         self._execution.adopt(snapshot.seq)
         self._ordering.advance(snapshot.seq)
         self._passed_in_recovery = recovery.replay(
@@ -338,6 +344,8 @@ class Replica:
             out.reject(sender, message, Rejection.NOT_WANTED)
         else:
             handler(sender, message, now, out)
+        for proof in self._witness.observe(message):
+            self._convict(proof, out)
 
     def _report(self, verdict: Evidence | Rejection | None, sender: ReplicaId, message: object, out: Outbox) -> bool:
         """Act on a part's verdict; True if the message was taken."""
@@ -471,6 +479,8 @@ class Replica:
             return out.reject(sender, vote, Rejection.WRONG_SIGNER)
         if self._report(self._checkpoints.on_checkpoint(vote), sender, vote, out):
             self._check_stable(vote.message.seq, now, out)
+        if self._checkpoints.differs(vote.message):
+            self._catch_up.compare_batches(sender, vote.message.seq, out)
         return None
 
     def _check_stable(self, seq: Seq, now: Instant, out: Outbox) -> None:
@@ -537,6 +547,7 @@ class Replica:
         # First on disk too: on replay it moves the window to where this view's headers are.
         self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
         self._view_changes.enter(new_view, out)
+        self._witness.keep(message)
         self._ordering.leave_view()
         executed: dict[Digest, Batch] = {}
         for header in message.pre_prepares:

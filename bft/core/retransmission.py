@@ -8,6 +8,7 @@ from __future__ import annotations
 from bft.core.checkpoints import Checkpoints
 from bft.core.context import Context, CurrentView
 from bft.core.effects import Outbox
+from bft.core.evidence import EvidenceBook
 from bft.core.execution import Execution
 from bft.core.log import Slot
 from bft.core.messages import Batch, Bodies, FetchBodies, ReplicaId, StableCheckpoint, Status
@@ -34,6 +35,7 @@ class Retransmission:
         checkpoints: Checkpoints,
         view_changes: ViewChanges,
         pending: PendingRequests,
+        guilty: EvidenceBook,
     ) -> None:
         self._context = context
         self._current = current
@@ -42,6 +44,7 @@ class Retransmission:
         self._checkpoints = checkpoints
         self._view_changes = view_changes
         self._pending = pending
+        self._guilty = guilty
         self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's STATUS was last answered, monotonic
 
     def status(self) -> Status:
@@ -52,6 +55,7 @@ class Retransmission:
             self._execution.last_executed,
             self._checkpoints.stable.seq,
             self._execution.oldest_archived,
+            self._guilty.accused,
         )
 
     def on_status(self, sender: ReplicaId, status: Status, out: Outbox, *, now_ns: int) -> None:
@@ -68,6 +72,8 @@ class Retransmission:
             out.send(sender, self._view_changes.own)
         if status.stable < self._checkpoints.stable.seq:
             out.send(sender, StableCheckpoint(self._checkpoints.stable))
+        if (proof := self._guilty.first_besides(status.accused)) is not None:
+            out.send(sender, proof)  # one at a time: a proof may be large, and a liar may claim to lack all of them
 
     def unfinished(self) -> list[Slot]:
         """Slots of this view that are not executed."""

@@ -44,6 +44,7 @@ class CatchUp:
         self._application = application
         self.peers: dict[ReplicaId, Status] = {}  # the last word of each
         self._asked: set[ReplicaId] = set()  # for batches, and not answered yet: on slow links several
+        self._compared: dict[ReplicaId, Seq] = {}  # the last checkpoint about which each was asked why it differs
         self._fruitless = 0  # questions for batches in a row that brought nothing
         self._turn = 0  # rotates among the peers
         self._target: CheckpointCertificate | None = None  # state transfer is under way to it
@@ -113,6 +114,17 @@ class CatchUp:
         self._asked.add(peer)
         out.send(peer, FetchBatches(last_executed))
         return True
+
+    def compare_batches(self, peer: ReplicaId, checkpoint: Seq, out: Outbox) -> None:
+        """Its state at this checkpoint is another than ours: ask for the COMMITs behind it, once a checkpoint and peer.
+
+        Two correct replicas with different histories are shown this way which replicas committed both: with more than f
+        faulty ones nothing is safe any more, but their COMMITs convict them (``Witness`` reads the answer).
+        """
+        if checkpoint > self._compared.get(peer, 0):
+            self._compared[peer] = checkpoint
+            self._asked.add(peer)
+            out.send(peer, FetchBatches(max(0, checkpoint - self._context.parameters.checkpoint_interval)))
 
     def on_batches(self, sender: ReplicaId, message: Batches, last_executed: Seq) -> list[CertifiedBatch] | Rejection:
         """The proven batches that continue our history."""

@@ -44,6 +44,13 @@ def claim(message: SignedMessage) -> Any:
 
 def contradict(first: SignedMessage, second: SignedMessage) -> bool:
     """Whether no correct replica signs both."""
+    if isinstance(first, Commit) and isinstance(second, ViewChange):
+        later = first.replica == second.replica and first.view < second.view
+        shown = {c.seq: (c.view, c.digest) for c in second.prepared}.get(first.seq, (-1, b""))
+        owed = second.stable.seq < first.seq and (
+            shown[0] < first.view or (shown[0] == first.view and shown[1] != first.digest)
+        )
+        return later and owed
     return position(first) is not None and position(first) == position(second) and claim(first) != claim(second)
 
 

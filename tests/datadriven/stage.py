@@ -113,6 +113,7 @@ class Stage:
         self._registry = Registry(self._parameters.n)
         self._signers = [SymbolicSigner(self._registry, replica) for replica in range(self._parameters.n)]
         self._me = a.number("id")
+        self._records.clear()
         self._replica = self._new_replica()
         return self._step(Start())
 
@@ -335,6 +336,7 @@ class Stage:
             executed,
             a.number("stable", 0),
             a.number("oldest", executed + 1),
+            tuple(a.numbers("accused")),
         )
         return self._receive(a.number("from"), status)
 

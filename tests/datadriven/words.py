@@ -155,8 +155,10 @@ class Words:
             case Proposal():
                 return f"pre-prepare {self._at(inner.header.message)}"
             case Evidence():
-                kind = type(inner.first.message).__name__
-                return f"evidence accused={inner.accused}: two of {kind}"
+                first, second = (type(statement.message).__name__ for statement in (inner.first, inner.second))
+                return f"evidence accused={inner.accused}: " + (
+                    f"two of {first}" if first == second else f"{first}, {second}"
+                )
             case _:
                 return self._unsigned(inner)
 

@@ -205,6 +205,17 @@ NO_CONFLICTS: dict[str, Evidence] = {
         Prepare(header(SEQ, D, view=5), 2), Prepare(header(SEQ + 1, E, view=5), 2)
     ),
     "CHECKPOINTs at different sequence numbers": both(Checkpoint(LOW, D, 0), Checkpoint(2 * LOW, E, 0)),
+    "a VIEW-CHANGE for the view of the COMMIT": Evidence(sign(Commit(6, SEQ, D, 0)), view_change(view=6)),
+    "a VIEW-CHANGE for an earlier view than the COMMIT's": Evidence(sign(Commit(7, SEQ, D, 0)), view_change(view=6)),
+    "a VIEW-CHANGE that shows the batch of the COMMIT": Evidence(
+        sign(Commit(5, SEQ, D, 0)), view_change(prepared(view=5, digest=D))
+    ),
+    "a VIEW-CHANGE that shows another of a later view than the COMMIT's": Evidence(
+        sign(Commit(4, SEQ, E, 0)), view_change(prepared(view=5, digest=D))
+    ),
+    "a VIEW-CHANGE past whose checkpoint the COMMIT is not": Evidence(sign(Commit(5, LOW, D, 0)), view_change(view=6)),
+    "a COMMIT after the VIEW-CHANGE in the frame": Evidence(view_change(view=6), sign(Commit(5, SEQ, D, 0))),
+    "a PREPARE and a VIEW-CHANGE": Evidence(sign(Prepare(header(SEQ, D, view=5), 0)), view_change(view=6)),
     "VIEW-CHANGEs for different views": Evidence(view_change(view=6), view_change(view=7)),
     "a VIEW-CHANGE that proves nothing, first": Evidence(view_change(prepared(backups=(0,))), VIEW_CHANGES[0]),
     "a VIEW-CHANGE that proves nothing, second": Evidence(VIEW_CHANGES[0], view_change(prepared(backups=(0,)))),
@@ -243,6 +254,13 @@ FOUNDED: dict[str, PeerMessage] = {
     "evidence of two PREPAREs": both(Prepare(header(SEQ, D, view=5), 2), Prepare(header(SEQ, E, view=5), 2)),
     "evidence of two COMMITs": both(Commit(5, SEQ, D, 0), Commit(5, SEQ, E, 0)),
     "evidence of two CHECKPOINTs": both(Checkpoint(LOW, D, 0), Checkpoint(LOW, E, 0)),
+    "evidence of a COMMIT and a VIEW-CHANGE without it": Evidence(sign(Commit(5, SEQ, D, 0)), view_change(view=6)),
+    "evidence of a COMMIT and a VIEW-CHANGE with less": Evidence(
+        sign(Commit(5, SEQ, D, 0)), view_change(prepared(view=4, digest=D, backups=(1, 2, 3)))
+    ),
+    "evidence of a COMMIT and a VIEW-CHANGE with another": Evidence(
+        sign(Commit(5, SEQ, E, 0)), view_change(prepared(view=5, digest=D))
+    ),
     "evidence of two VIEW-CHANGEs": Evidence(VIEW_CHANGES[0], view_change(replica=0)),
 }
 

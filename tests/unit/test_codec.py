@@ -129,7 +129,7 @@ class TestTypes:
 
     @pytest.mark.parametrize("wrong", [0, 1, None, b"", "true", ()], ids=repr)
     def test_only_a_boolean_is_a_boolean(self, wrong):
-        assert "active" in body_refusal(MessageType.STATUS, msgpack.packb((1, wrong, 2, 3, 4)))
+        assert "active" in body_refusal(MessageType.STATUS, msgpack.packb((1, wrong, 2, 3, 4, ())))
 
     @pytest.mark.parametrize("wrong", [D[:31], D + b"\0", "x" * 32, 7, None, ()], ids=repr)
     def test_only_32_bytes_are_a_digest(self, wrong):
@@ -252,7 +252,12 @@ class TestWhoSigns:
     @pytest.mark.parametrize("kind", [1, 7, 8, 0, 16, 99])
     def test_evidence_about_what_nobody_can_contradict_is_refused(self, kind):
         statement = (encode_payload(COMMIT), bytes(64))
-        assert "evidence" in body_refusal(MessageType.EVIDENCE, msgpack.packb((kind, statement, statement)))
+        assert "evidence" in body_refusal(MessageType.EVIDENCE, msgpack.packb((kind, statement, kind, statement)))
+        assert "evidence" in body_refusal(MessageType.EVIDENCE, msgpack.packb((4, statement, kind, statement)))
+
+    @pytest.mark.parametrize("accused", [(N,), (1, 0), (1, 1), tuple(range(N + 1)), ("1",), (2**64 - 1,)])
+    def test_who_is_accused_is_named_once_and_in_order(self, accused):
+        assert body_refusal(MessageType.STATUS, msgpack.packb((1, True, 2, 3, 4, accused)))
 
 
 class TestCounts:
@@ -449,7 +454,7 @@ def test_the_largest_new_view_fits_its_frame_and_fills_most_of_it(n):
 
 def test_a_status_is_as_long_as_its_bound_allows():
     top = 2**64 - 1
-    frame = encode_frame(Status(top, True, top, top, top))
+    frame = encode_frame(Status(top, True, top, top, top, tuple(range(N))))
     assert len(frame) - 4 == LIMITS.peer[MessageType.STATUS]
 
 

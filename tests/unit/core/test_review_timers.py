@@ -65,7 +65,9 @@ def test_a_second_registration_with_the_same_nonce_is_owed_no_more(backup: Stage
 
 def test_a_request_heard_during_a_view_change_reaches_the_new_primary_also_under_load(backup: Stage) -> None:
     """Else a client that sends to the backups alone makes all of them suspect every new primary."""
-    changes = [backup.view_change(r, view=2) for r in (0, 2, 3)]
+    registered = Batch(backup.now.wall_ns, (registration(),))
+    prepared = (backup.prepared(view=0, seq=1, digest=registered.digest),)
+    changes = [backup.view_change(r, view=2, prepared=prepared) for r in (0, 2, 3)]
     for change in changes[:2]:
         backup.receive(change.message.replica, change)
     request = operation(1)

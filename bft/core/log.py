@@ -60,7 +60,7 @@ class Slot:
         return self.earlier.get(digest)
 
     def matching_prepares(self, digest: Digest) -> list[Authenticated[Prepare]]:
-        return [p for _, p in sorted(self.prepares.items()) if p.message.digest == digest]
+        return [p for _, p in sorted(self.prepares.items()) if p.message.header.message.digest == digest]
 
     def matching_commits(self, digest: Digest) -> list[Authenticated[Commit]]:
         return [c for _, c in sorted(self.commits.items()) if c.message.digest == digest]

@@ -247,7 +247,7 @@ class Ordering:
         me = self._context.id
         digest = header.message.digest
         quorum = self._context.quorums.quorum
-        if me not in slot.commits:
+        if me not in slot.commits and 1 + len(slot.prepares) >= quorum:
             prepares = slot.matching_prepares(digest)
             if 1 + len(prepares) >= quorum:  # the header is the primary's vote
                 slot.prepared = PreparedCertificate(header, tuple(prepares[: quorum - 1]))
@@ -256,7 +256,7 @@ class Ordering:
                 slot.commits[me] = commit
                 out.persist(effects.Prepared(slot.prepared, commit))
                 out.broadcast(commit)
-        if slot.certified is None:
+        if slot.certified is None and len(slot.commits) >= quorum:
             commits = slot.matching_commits(digest)
             if len(commits) >= quorum:
                 # Deviation (§4.2): committed-local does not wait for our own PREPAREs: a quorum of COMMITs already says

@@ -295,7 +295,7 @@ class Replica:
         """Leave the view with others, begin the next one, as soon as the votes are there."""
         if (view := self._view_changes.view_to_join()) is not None:
             self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, out)
-        if not self.active:
+        if not self._current.active:
             self._view_changes.arm(now.monotonic_ns)
             if (new_view := self._view_changes.make_new_view()) is not None:
                 out.broadcast(new_view)
@@ -318,7 +318,7 @@ class Replica:
             self._arm_timers(now)
 
     def _arm_timers(self, now: Instant) -> None:
-        if self._pending or not self.active or self._catch_up.transferring:
+        if self._pending or not self._current.active or self._catch_up.transferring:
             soon_ns = now.monotonic_ns + self._context.parameters.status_interval_ns
             self._status_due_ns = min(self._status_due_ns, soon_ns)
         self._deadlines.arm(
@@ -330,7 +330,7 @@ class Replica:
 
     def _request_deadline_ns(self) -> int | None:
         """When we suspect the primary; suspended during a view change, and the primary does not suspect itself."""
-        if not self.active or not self._pending or self._ordering.is_primary:
+        if not self._current.active or not self._pending or self._ordering.is_primary:
             return None
         timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
         return self._pending.deadline_ns(timeout_ns, patient_from_ns=self._patient_from_ns)
@@ -405,7 +405,7 @@ class Replica:
         """As primary, propose all that is pending as soon as the pipeline has room."""
         may = (
             self._pending.has_unproposed
-            and self.active
+            and self._current.active
             and self._ordering.is_primary
             and self._ordering.has_room(last_executed=self.last_executed)
         )
@@ -415,7 +415,7 @@ class Replica:
 
     def _execute_next(self, now: Instant, out: Outbox) -> bool:
         """Execute the next batch if it committed here."""
-        certified = self._ordering.certified(self.last_executed + 1)
+        certified = self._ordering.certified(self._execution.last_executed + 1)
         if certified is None or self._diverged:
             return False
         self._execute(certified, now, out)
@@ -458,10 +458,11 @@ class Replica:
 
     def _is_current(self, sender: ReplicaId, message: PeerMessage, *, view: View, seq: Seq, out: Outbox) -> bool:
         """For this view and between the watermarks; what is early is held, what is late rejected."""
-        if view < self.view or seq <= self._ordering.log.low:
+        current, log = self._current, self._ordering.log
+        if view < current.view or seq <= log.low:
             out.reject(sender, message, Rejection.STALE)
             return False
-        if view > self.view or not self.active or seq > self._ordering.log.high:
+        if view > current.view or not current.active or seq > log.high:
             self._held.hold(sender, message)
             return False
         return True

@@ -28,7 +28,7 @@ class Deadlines:
         at = (request_ns, new_view_ns, status_ns, transfer_ns)
         if at != self._at:
             self._at = at
-            self.earliest_ns = min((at_ns for at_ns in at if at_ns is not None), default=None)
+            self.earliest_ns = min([at_ns for at_ns in at if at_ns is not None], default=None)
 
     def due(self, timer: Timer, now_ns: int) -> bool:
         at_ns = self._at[timer]

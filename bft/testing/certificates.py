@@ -72,6 +72,11 @@ class Certificates:
         if self.roots.setdefault(seq, root) != root:
             self._fail(f"two roots for checkpoint {seq}")
 
+    def forget_root(self, seq: Seq) -> None:
+        """Nobody remembers the state after `seq`, unless a quorum's certificate does."""
+        if seq not in self.stable:
+            self.roots.pop(seq, None)
+
     def check_new_view(self, new_view: NewView) -> None:
         """Nothing committed in an earlier view is contradicted by what the new view begins with."""
         changes = [change.message for change in new_view.view_changes]

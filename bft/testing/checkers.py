@@ -21,14 +21,12 @@ from bft.core.effects import (
     Executed,
     Fetched,
     LeftView,
-    Persist,
     Prepared,
     Record,
     Rejected,
     SaveSnapshot,
     SendReply,
     Stable,
-    TruncateLog,
     ViewChangeCause,
     ViewChangeStarted,
 )
@@ -76,17 +74,19 @@ class Checker:
         self.transfers = 0  # of state, to a replica that was behind
         self.rejections: Counter[str] = Counter()
         self._executed: dict[Seq, Digest] = {}  # the one history
+        self._executors: dict[Seq, set[ReplicaId]] = {}  # who executed it, and did not lose that in a crash
+        self._durable = [0] * n  # up to where each replica's log proves what it executed, and what it proves beyond:
+        self._durable_beyond: list[set[Seq]] = [set() for _ in range(n)]
         self._applied: dict[Seq, tuple[bytes, ...]] = {}  # operations that reached the service, in order
         self._operations: dict[bytes, Seq] = {}  # where each was executed
-        self._outcomes: dict[RequestId, bytes] = {}  # leaf
+        self._outcomes: dict[RequestId, tuple[Seq, bytes]] = {}  # where, and the leaf
         self._proven = proven = Certificates(n, self._fail)
         self._truncated = [0] * n  # the checkpoint from which each replica must be able to go on after a crash
-        self._clock = (0, 0)  # seq and agreed time of the last operations executed anywhere
+        self._clock = [(0, 0)]  # seq and agreed time of the operations executed anywhere, ascending
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
         self._said = Contradictions(n)
         self._effects: dict[type, Callable[[Host, Any], None]] = {
-            Persist: self._on_persist,
             Executed: self._on_executed,
             SaveSnapshot: self._on_save_snapshot,
             SendReply: self._on_reply,
@@ -94,13 +94,14 @@ class Checker:
             EvidenceFound: self._on_evidence,
             Diverged: lambda host, effect: self._fail(f"replica {host.id} diverged at {effect.seq}"),
             Rejected: self._on_rejected,
-            TruncateLog: self._on_truncate,
             ViewChangeStarted: self._on_view_change_started,
         }
         self._records: dict[type, Callable[[Host, Any], None]] = {
             Prepared: lambda _, record: proven.check_prepared(record.certificate),
-            Committed: lambda _, record: proven.check_committed(record.commits),
-            Fetched: lambda _, record: proven.check_committed(record.certified.commits, record.certified.batch.digest),
+            Committed: lambda host, record: self._on_committed(host, record.commits, None),
+            Fetched: lambda host, record: self._on_committed(
+                host, record.certified.commits, record.certified.batch.digest
+            ),
             CheckpointTaken: lambda _, record: proven.same_root(
                 record.checkpoint.message.seq, record.checkpoint.message.root
             ),
@@ -135,9 +136,31 @@ class Checker:
             self._fail("more events than any run needs: something goes round in circles")
 
     def on_durable(self, host: Host, records: list[Record]) -> None:
-        if host.correct:
-            for record in records:
-                self._said.on_durable(host.id, _own_statements(record, host.id))
+        """Only now do records count: with its unsynced tail a crashed replica forgets what it knew, and so may we."""
+        if not host.correct:
+            return
+        for record in records:
+            self._said.on_durable(host.id, _own_statements(record, host.id))
+            check = self._records.get(type(record))
+            if check is not None:
+                check(host, record)
+
+    def on_crash(self, host: Host) -> None:
+        """What no replica's log proves and nobody remembers any more was never said to have happened."""
+        for seq in range(self._durable[host.id] + 1, self._position[host.id] + 1):
+            executors = self._executors.get(seq)
+            if executors is not None and host.correct:
+                executors.discard(host.id)
+                if not executors:
+                    self._forget(seq)
+
+    def _forget(self, seq: Seq) -> None:
+        del self._executors[seq], self._executed[seq]
+        for operation in self._applied.pop(seq, ()):
+            self._operations.pop(operation, None)
+        self._outcomes = {request: known for request, known in self._outcomes.items() if known[0] != seq}
+        self._clock = [entry for entry in self._clock if entry[0] < seq]
+        self._proven.forget_root(seq)
 
     def on_sent(self, host: Host, message: PeerMessage) -> None:
         if not host.correct:
@@ -151,6 +174,10 @@ class Checker:
         ):
             self._fail(wrong)
 
+    def on_truncated(self, host: Host, seq: Seq) -> None:
+        """The log below is gone (not when the core asks for it, but when the records before that are durable)."""
+        self._truncated[host.id] = seq
+
     def on_restart(self, host: Host) -> None:
         core = host.core
         if not host.correct or core is None:
@@ -161,6 +188,7 @@ class Checker:
             self._check_applied(host, seq)
         applied.clear()
         self._position[host.id] = core.last_executed
+        self._resume_log(host, core.last_executed)
         if core.last_executed < self._truncated[host.id]:
             self._fail(f"replica {host.id} lost its state: its log begins after {self._truncated[host.id]}")
         if core.view < self._said.highest_view[host.id]:
@@ -171,15 +199,18 @@ class Checker:
         """A correct client believes this outcome."""
         if outcome.status is not ReplyStatus.EXECUTED:
             self._fail(f"a correct client's {describe(request)} ended in {outcome.status.name}")
-        if self._outcomes.get(request.id) != outcome.leaf:
+        if self._outcomes.get(request.id, (0, b""))[1] != outcome.leaf:
             self._fail(f"a client accepted an outcome of {describe(request)} that no correct replica produced")
 
     # --- effects
 
-    def _on_persist(self, host: Host, effect: Persist) -> None:
-        check = self._records.get(type(effect.record))
-        if check is not None:
-            check(host, effect.record)
+    def _on_committed(self, host: Host, commits: tuple[Authenticated[Commit], ...], body: Digest | None) -> None:
+        self._proven.check_committed(commits, body)
+        beyond = self._durable_beyond[host.id]
+        beyond.add(commits[0].message.seq)
+        while self._durable[host.id] + 1 in beyond:
+            self._durable[host.id] += 1
+            beyond.remove(self._durable[host.id])
 
     def _on_executed(self, host: Host, effect: Executed) -> None:
         seq, digest = effect.seq, effect.batch.digest
@@ -187,6 +218,7 @@ class Checker:
             self._fail(f"replica {host.id} executed {seq} after {self._position[host.id]}")
         self._position[host.id] = seq
         known = self._executed.setdefault(seq, digest)
+        self._executors.setdefault(seq, set()).add(host.id)
         if known != digest:
             self._fail(f"replica {host.id} executed {digest[:4].hex()} at {seq}, another {known[:4].hex()}")
         if not all(self._registry.is_genuine(request) for request in effect.batch.requests):
@@ -199,8 +231,14 @@ class Checker:
             root = host.state.root_at(seq)  # None: the same step went on and released it
             self._proven.same_root(seq, self._proven.roots[seq] if root is None else root)
             self._position[host.id] = seq
+            self._resume_log(host, seq)
             self.transfers += 1
         return self._position[host.id] == seq
+
+    def _resume_log(self, host: Host, seq: Seq) -> None:
+        """From here on the replica's log continues a state that it did not execute to in this life."""
+        self._durable[host.id] = max(seq, self._durable[host.id])
+        self._durable_beyond[host.id].clear()
 
     def _check_applied(self, host: Host, seq: Seq) -> None:
         """The operations that reached the service for `seq`: equal everywhere, and none a second time."""
@@ -220,11 +258,11 @@ class Checker:
 
     def _check_time(self, seq: Seq, times: set[int]) -> None:
         """The agreed clock only runs forward; a batch has one time."""
-        last_seq, last_ns = self._clock
+        last_seq, last_ns = self._clock[-1]
         if times and seq > last_seq:
             if len(times) != 1 or min(times) <= last_ns:
                 self._fail(f"the agreed clock does not run forward at {seq}")
-            self._clock = (seq, max(times))
+            self._clock.append((seq, max(times)))
 
     def _on_save_snapshot(self, host: Host, effect: SaveSnapshot) -> None:
         self._proven.same_root(effect.seq, effect.root)
@@ -237,7 +275,7 @@ class Checker:
             return
         outcome = reply.outcome
         request = (outcome.client, outcome.session, outcome.number)
-        if self._outcomes.setdefault(request, outcome.leaf) != outcome.leaf:
+        if self._outcomes.setdefault(request, (outcome.seq, outcome.leaf))[1] != outcome.leaf:
             self._fail(f"replica {host.id} answers request {outcome.number} otherwise than before, or than another")
 
     def _on_evidence(self, host: Host, effect: EvidenceFound) -> None:
@@ -250,9 +288,6 @@ class Checker:
 
     def _on_rejected(self, host: Host, effect: Rejected) -> None:
         self.rejections[effect.reason] += 1
-
-    def _on_truncate(self, host: Host, effect: TruncateLog) -> None:
-        self._truncated[host.id] = effect.seq
 
     def _on_view_change_started(self, host: Host, effect: ViewChangeStarted) -> None:
         """No correct replica leaves its view on the word of faulty ones alone, nor goes further than correct ones."""

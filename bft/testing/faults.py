@@ -79,7 +79,7 @@ class Faults:
         self._cut(sorted(links), f"partition {sorted(one)} from the rest")
 
     def _cut_one_way(self) -> None:
-        if self._healed:
+        if self._healed or len(self._hosts) == 1:
             return
         victim = self._victim().id
         others = [replica for replica in range(len(self._hosts)) if replica != victim]

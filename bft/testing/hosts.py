@@ -56,6 +56,10 @@ class Observer(Protocol):
 
     def on_sent(self, host: Host, message: PeerMessage) -> None: ...
 
+    def on_crash(self, host: Host) -> None: ...
+
+    def on_truncated(self, host: Host, seq: Seq) -> None: ...
+
     def on_restart(self, host: Host) -> None: ...
 
 
@@ -111,6 +115,7 @@ class Host:
     ) -> None:
         self.id = replica
         self.behaviour = behaviour
+        self.correct = behaviour is None
         self.disk = Disk()
         self.incarnation = 0
         self.paused = False
@@ -134,10 +139,6 @@ class Host:
     @property
     def up(self) -> bool:
         return self.core is not None
-
-    @property
-    def correct(self) -> bool:
-        return self.behaviour is None
 
     def _boot(self) -> Replica:
         self.clock = self._new_clock()
@@ -167,6 +168,7 @@ class Host:
         self.incarnation += 1
         self.core = None
         self._observer.on_durable(self, self.disk.crash(self._scheduler.random))
+        self._observer.on_crash(self)
 
     def restart(self) -> None:
         """A new process recovers from the disk."""
@@ -207,11 +209,11 @@ class Host:
     # --- input ----------------------------------------------------------------------------------------------------
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
-        if self._registry.accepts(message):
+        if self.core is not None and self._registry.accepts(message):
             self._handle(Received(sender, message))
 
     def receive_request(self, request: Authenticated[Request]) -> None:
-        if self._registry.is_genuine(request):
+        if self.core is not None and self._registry.is_genuine(request):
             self._handle(ClientRequest(request))
 
     def _handle(self, event: Event) -> None:
@@ -316,6 +318,7 @@ class Host:
                 self._carrier.to_client(self.id, effect.client, effect.reply)
             case TruncateLog():
                 self.disk.truncate(effect.seq)
+                self._observer.on_truncated(self, effect.seq)
             case _:
                 pass
 

@@ -17,7 +17,7 @@ class Network:
 
     def __init__(self, scheduler: Scheduler, options: Options) -> None:
         self._scheduler = scheduler
-        self._random = scheduler.random
+        self._chance = scheduler.random.random
         self._loss = options.loss
         self._duplicate = options.duplicate
         self._reorder = options.reorder
@@ -31,22 +31,22 @@ class Network:
         """Call `deliver(*args)` when the message arrives: once, later, twice or never."""
         self.sent += 1
         link = (source, target)
-        chance = self._random.random
+        chance = self._chance
         if link in self._cut or (self._loss and chance() < self._loss):
             self.lost += 1
             return
         copies = 2 if self._duplicate and chance() < self._duplicate else 1
         for _ in range(copies):
-            arrival = self._scheduler.now_ns + self._latency()
+            # between a third of the mean and three times as much, seldom that much
+            luck = chance()
+            arrival = self._scheduler.now_ns + int(self._delay_ns * (0.33 + 0.5 * luck + 0.15 * luck / (1.06 - luck)))
             if self._reorder and chance() < self._reorder:
                 arrival += int(chance() * 10 * self._delay_ns)
             else:
-                arrival = max(arrival, self._last_arrival.get(link, 0))
+                last = self._last_arrival.get(link, 0)
+                arrival = max(arrival, last)
                 self._last_arrival[link] = arrival
             self._scheduler.at(arrival, deliver, *args)
-
-    def _latency(self) -> int:
-        return int(self._delay_ns * (0.25 + 0.5 * self._random.random() + 0.25 * self._random.expovariate(1.0)))
 
     def cut(self, links: Iterable[tuple[Address, Address]]) -> None:
         for link in links:

@@ -29,6 +29,7 @@ class Family(StrEnum):
 
 
 ALL_FAMILIES = tuple(Family)
+STANDARD_REQUESTS = 200  # of all clients of a drawn seed
 QUICK_NS = 1 * MS  # mean delay of a message, when delay is no fault
 
 
@@ -94,13 +95,14 @@ class Options:
         spare = f - len(byzantine)
         stopped = chance.sample(others, chance.randint(1, spare)) if spare and Family.CRASH_STOP in on else []
         interval = chance.choice((2, 4, 8))
-        requests = chance.randint(8, 60)
+        clients = chance.choice((1, 2, 4))
+        requests = STANDARD_REQUESTS // clients
         timeout = chance.randint(400, 1200) * MS
         return cls(
             seed=seed,
             n=n,
             families=tuple(family for family in Family if family in on),
-            clients=chance.randint(1, 3),
+            clients=clients,
             requests=requests,
             operations=chance.randint(1, 3),
             in_flight=chance.randint(1, 6),

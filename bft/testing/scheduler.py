@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 MS = 1_000_000  # nanoseconds
@@ -22,7 +22,7 @@ class Scheduler:
 
     def at(self, at_ns: int, call: Callable[..., None], *args: Any) -> None:
         self._count += 1
-        heapq.heappush(self._heap, (max(at_ns, self.now_ns), self._count, call, args))
+        heappush(self._heap, (max(self.now_ns, at_ns), self._count, call, args))
 
     def after(self, delay_ns: int, call: Callable[..., None], *args: Any) -> None:
         self.at(self.now_ns + delay_ns, call, *args)
@@ -31,6 +31,6 @@ class Scheduler:
         """Carry out everything up to `end_ns`, and be at `end_ns` then."""
         heap = self._heap
         while heap and heap[0][0] <= end_ns:
-            self.now_ns, _, call, args = heapq.heappop(heap)
+            self.now_ns, _, call, args = heappop(heap)
             call(*args)
         self.now_ns = end_ns

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from bft.core.effects import Effect, Persist
+from bft.core.effects import Broadcast, Effect, Persist, Send
 from bft.core.events import ClientRequest, Event, Received
 from bft.core.messages import (
     Authenticated,
@@ -34,18 +34,37 @@ from bft.core.messages import (
 )
 from bft.testing.scheduler import MS
 
+_HASHED_AT_ONCE = 4096  # tokens
+
 
 class Trace:
     """A running SHA-256 over events and effects; `show` also gets each as a line."""
 
     def __init__(self, show: Callable[[str], None] | None = None) -> None:
         self._hash = hashlib.sha256()
+        self._tokens: list[bytes] = []  # not hashed yet
         self._show = show
 
     def add(self, now_ns: int, replica: int, event: Event, effects: list[Effect]) -> None:
-        self._hash.update(b"%d %d %s %d" % (now_ns, replica, _event_token(event), len(effects)))
-        for effect in effects:
-            self._hash.update(_effect_token(effect))
+        tokens = self._tokens
+        tokens.append(b"%d %d %d" % (now_ns, replica, len(effects)))
+        what: Any = event
+        kind: type = type(what)
+        if kind is Received:
+            tokens.append(_message_token(what.message))
+        elif kind is ClientRequest:
+            tokens.append(what.request.signature)
+        else:
+            tokens.append(_NAMES[kind])
+        for what in effects:
+            kind = type(what)
+            tokens.append(_NAMES[kind])
+            if kind is Persist:
+                tokens.append(_NAMES[type(what.record)])
+            elif kind is Broadcast or kind is Send:
+                tokens.append(_message_token(what.message))
+        if len(tokens) > _HASHED_AT_ONCE:
+            self._hash_tokens()
         if self._show is not None:
             self._show(f"{now_ns / MS:10.3f}ms replica {replica} <- {describe_event(event)}")
             for effect in effects:
@@ -53,36 +72,35 @@ class Trace:
 
     def note(self, now_ns: int, what: str) -> None:
         """Something that is no event of a replica: a fault, a client's acceptance."""
-        self._hash.update(b"%d %s" % (now_ns, what.encode()))
+        self._tokens.append(b"%d %s" % (now_ns, what.encode()))
         if self._show is not None:
             self._show(f"{now_ns / MS:10.3f}ms * {what}")
 
+    def _hash_tokens(self) -> None:
+        self._hash.update(b"|".join(self._tokens))
+        self._tokens.clear()
+
     @property
     def digest(self) -> str:
+        self._hash_tokens()
         return self._hash.hexdigest()
 
 
-def _event_token(event: Event) -> bytes:
-    if isinstance(event, Received):
-        return b"%d" % event.sender + _message_token(event.message)
-    if isinstance(event, ClientRequest):
-        return event.request.signature
-    return type(event).__name__.encode()
+class _Names(dict[type, bytes]):
+    def __missing__(self, kind: type) -> bytes:
+        name = self[kind] = kind.__name__.encode()
+        return name
+
+
+_NAMES = _Names()
 
 
 def _message_token(message: Any) -> bytes:
     if isinstance(message, Authenticated):
         return message.signature
     if isinstance(message, Proposal):
-        return message.header.signature + message.batch.digest
-    return type(message).__name__.encode()
-
-
-def _effect_token(effect: Effect) -> bytes:
-    if isinstance(effect, Persist):
-        return type(effect.record).__name__.encode()
-    message = getattr(effect, "message", None)
-    return type(effect).__name__.encode() + (b"" if message is None else _message_token(message))
+        return message.header.signature
+    return _NAMES[type(message)]
 
 
 def describe_event(event: Event) -> str:

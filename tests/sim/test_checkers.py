@@ -14,7 +14,6 @@ from bft.core.effects import (
     Persist,
     Prepared,
     Stable,
-    TruncateLog,
     ViewChangeCause,
     ViewChangeStarted,
 )
@@ -63,6 +62,7 @@ class World:
     def step(self, replica, *effects, last_executed=0):
         self.hosts[replica].core.last_executed = last_executed
         self.checker.on_step(self.hosts[replica], Tick(), list(effects))
+        self.checker.on_durable(self.hosts[replica], [e.record for e in effects if isinstance(e, Persist)])
 
     def execute(self, replica, seq, batch, *operations):
         self.hosts[replica].state.applied += [(seq, batch.time_ns, b"client", operation) for operation in operations]
@@ -198,9 +198,29 @@ def test_joining_a_view_change_that_only_faulty_replicas_want_is_a_violation(wor
 
 
 def test_a_restart_from_before_the_truncated_log_is_a_violation(world):
-    world.step(0, TruncateLog(4))
+    world.checker.on_truncated(world.hosts[0], 4)
     with pytest.raises(Violation, match="lost its state"):
         world.checker.on_restart(world.hosts[0])
+
+
+def test_what_one_replica_executed_and_lost_in_a_crash_did_not_happen(world):
+    """Its reply had not left either: both wait for the disk."""
+    world.execute(0, 1, Batch(1, ()), b"one")
+    world.checker.on_crash(world.hosts[0])
+    world.hosts[0].core.last_executed = 0
+    world.checker.on_restart(world.hosts[0])
+    world.execute(1, 1, Batch(2, ()), b"two")
+    with pytest.raises(Violation, match="executed"):
+        world.execute(0, 1, Batch(1, ()), b"one")
+
+
+def test_what_was_executed_and_is_durable_outlives_the_crash(world):
+    commits = tuple(world.signers[r].sign(Commit(0, 1, Batch(1, ()).digest, r)) for r in range(3))
+    world.checker.on_durable(world.hosts[0], [Committed(commits)])
+    world.execute(0, 1, Batch(1, ()), b"one")
+    world.checker.on_crash(world.hosts[0])
+    with pytest.raises(Violation, match="executed"):
+        world.execute(1, 1, Batch(2, ()), b"two")
 
 
 def test_a_new_view_without_what_committed_before_is_a_violation(world):

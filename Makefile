@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SEEDS ?= 200
+ROUNDS ?= 50
 ARGS ?= -m "not slow"
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 READY := .venv/.ready
 LOCK := deploy/requirements-dev.lock
 
-.PHONY: help setup demo test check format sim mutants bench lock clean
+.PHONY: help setup demo test check format sim crash mutants bench lock clean
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
@@ -43,6 +44,9 @@ format: $(READY) ## Format the code and apply the safe lint fixes
 
 sim: $(READY) ## Run SEEDS=200 seeds of the simulator
 	@$(BIN)/bft sim --seeds $(SEEDS)
+
+crash: $(READY) ## Kill replica processes at random under load, ROUNDS=50 times: nothing acknowledged may be lost
+	@CRASH_ROUNDS=$(ROUNDS) $(PY) -m pytest -q -s tests/e2e/test_crash.py -m slow
 
 mutants: $(READY) ## Weaken the protocol in known ways; the tests must catch each
 	@$(PY) -m tests.mutants.run

@@ -35,17 +35,22 @@ def free_ports(count: int) -> list[int]:
 
 
 def make_cluster(
-    directory: Path, n: int = 4, *, durability: str = "fsync", verify_threads: int = 0, **parameters: int
+    directory: Path,
+    n: int = 4,
+    *,
+    name: str = "test-0badcafe",
+    service: str = KEY_VALUE,
+    durability: str = "fsync",
+    verify_threads: int = 0,
+    **parameters: int,
 ) -> ClusterConfig:
     """Write the files of a cluster with one client, `clients/test`."""
-    authority = CertificateAuthority.create(directory / "ca", "test-0badcafe")
+    authority = CertificateAuthority.create(directory / "ca", name)
     keys = [PrivateKey.generate() for _ in range(n)]
     ports = free_ports(3 * n)
     addresses = [Address("127.0.0.1", port) for port in ports]
     entries = tuple(ReplicaEntry(i, key.public.raw, *addresses[3 * i : 3 * i + 3]) for i, key in enumerate(keys))
-    cluster = ClusterConfig(
-        "test-0badcafe", 0, KEY_VALUE, directory / "ca" / "ca.crt", entries, Parameters(n=n, **parameters)
-    )
+    cluster = ClusterConfig(name, 0, service, directory / "ca" / "ca.crt", entries, Parameters(n=n, **parameters))
     (directory / "cluster.toml").write_text(cluster.dump(ca="ca/ca.crt"))
     for i, key in enumerate(keys):
         home = directory / f"replica-{i}"

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from typing import Any
 
 import bft
 from bft.testing.history import Action, Cas, Delete, Get, Listing, Put, Range
@@ -12,7 +13,7 @@ from tests.integration.fake_replicas import until
 from tests.integration.harness import add_client, make_cluster, replica_config, running
 
 CLIENTS = 6
-QUICK = {"request_timeout_ns": 500_000_000, "view_change_timeout_ns": 500_000_000}
+QUICK: dict[str, Any] = {"request_timeout_ns": 500_000_000, "view_change_timeout_ns": 500_000_000}
 
 
 async def test_a_history_of_concurrent_clients_through_a_view_change_is_linearizable(tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from bft.node import EffectsFilter
 from tests.integration.fake_replicas import until
 from tests.integration.harness import add_client, make_cluster, replica_config, running, running_cluster
 
-QUICK = {"request_timeout_ns": 500_000_000, "view_change_timeout_ns": 500_000_000}
+QUICK: dict[str, Any] = {"request_timeout_ns": 500_000_000, "view_change_timeout_ns": 500_000_000}
 
 
 def client_of(directory, identity: str = "test") -> bft.Client:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from bft.core.effects import Rejection
-from bft.core.messages import Authenticated, ClientKey, ReplicaId, Request, RequestId
+from bft.core.messages import Authenticated, Request, RequestId
 from bft.core.parameters import Parameters
+from bft.core.turns import Origin, Turns
 
 _BACKLOG_TIMEOUTS = 16  # a request may wait this many time-outs, from being heard of, whatever stands before it
-
-Origin = ClientKey | ReplicaId | None  # the link it came on; None: from an accepted proposal
 
 
 @dataclass(slots=True)
@@ -22,12 +21,16 @@ class PendingRequest:
 
     request: Authenticated[Request]
     heard_ns: int  # monotonic
-    origin: Origin
+    origin: Origin  # whose share it counts in
     proposed: bool  # in an accepted proposal of the current view
+    queued: list[Origin] = field(default_factory=list)  # in whose turns it may be taken, while it is unproposed
 
 
 class PendingRequests:
     """Bounded in count, in bytes and for each origin; one request an id (client, session, number).
+
+    No client can crowd out another: when all places are taken, whoever holds most gives one up, and requests are
+    proposed one of each origin in turn.  A backup's relays are an origin too: what its timer waits for is soon taken.
 
     A second request of the same id is the client's fault: the first stays, whichever is ordered clears both.
     Requests out of accepted proposals are always taken: the window and the batch limits bound them.
@@ -37,7 +40,8 @@ class PendingRequests:
         self._parameters = parameters
         self._by_id: OrderedDict[RequestId, PendingRequest] = OrderedDict()  # in order of hearing
         self._head_since_ns = 0  # when the present oldest became the oldest, monotonic
-        self._unproposed: OrderedDict[RequestId, None] = OrderedDict()
+        self._unproposed: OrderedDict[RequestId, None] = OrderedDict()  # in order of hearing
+        self._turns = Turns()  # the same ones, in the order of proposing
         self._bytes = 0
         self._of_origin: dict[Origin, list[int]] = {}  # [requests, bytes] that each link brought
 
@@ -51,19 +55,47 @@ class PendingRequests:
         """Owe this request's execution; the reason when it is not taken."""
         known = self._by_id.get(request.message.id)
         if known is not None:
-            same = known.request.digest == request.digest
-            return Rejection.DUPLICATE if same else Rejection.CONFLICTING
+            if known.request.digest != request.digest:
+                return Rejection.CONFLICTING
+            self._also_wanted_by(origin, known)
+            return Rejection.DUPLICATE
         requests, size = self._of_origin.get(origin, (0, 0))
-        full = (
-            len(self._by_id) >= self._parameters.pending_requests_max
-            or self._bytes + len(request.payload) > self._parameters.pending_bytes_max
-            or requests >= self._parameters.pending_per_origin_max
+        if (
+            requests >= self._parameters.pending_per_origin_max
             or size + len(request.payload) > self._parameters.pending_bytes_per_origin_max
-        )
-        if full:
+        ):
             return Rejection.OVERLOADED
+        while not self._has_room(len(request.payload)):
+            if not self._drop_one_of_the_largest(than=requests + 1, now_ns=now_ns):
+                return Rejection.OVERLOADED
         self._insert(request, origin=origin, now_ns=now_ns, proposed=False)
         return None
+
+    def _has_room(self, size: int) -> bool:
+        return (
+            len(self._by_id) < self._parameters.pending_requests_max
+            and self._bytes + size <= self._parameters.pending_bytes_max
+        )
+
+    def _drop_one_of_the_largest(self, *, than: int, now_ns: int) -> bool:
+        """Give up the newest unproposed request of whoever holds most; False if nobody holds more than that."""
+        largest = max(self._of_origin, key=lambda origin: self._of_origin[origin][0], default=None)
+        newest = self._turns.newest(largest)
+        if newest is None or self._of_origin[largest][0] <= than:
+            return False
+        self.remove(newest, now_ns=now_ns)
+        return True
+
+    def _also_wanted_by(self, origin: Origin, known: PendingRequest) -> None:
+        """A backup waits for it too: it may be taken in that backup's turn as well."""
+        if (
+            isinstance(origin, int)
+            and not known.proposed
+            and origin not in known.queued
+            and self._turns.length(origin) < self._parameters.pending_per_origin_max
+        ):
+            known.queued.append(origin)
+            self._turns.add(origin, known.request.message.id)
 
     def add_proposed(self, requests: Iterable[Authenticated[Request]], *, now_ns: int) -> None:
         """These are in an accepted proposal of the current view."""
@@ -72,22 +104,20 @@ class PendingRequests:
             if known is None:
                 self._insert(request, origin=None, now_ns=now_ns, proposed=True)
             else:
-                known.proposed = True
-                self._unproposed.pop(request.message.id, None)
+                self._set_proposed(known)
 
     def take(self) -> tuple[Authenticated[Request], ...]:
-        """The oldest unproposed requests, up to the batch limits; they count as proposed from now on."""
+        """Unproposed requests, one of each origin in turn, up to the batch limits; from now on they are proposed."""
         taken: list[Authenticated[Request]] = []
         size = 0
-        for request_id in self._unproposed:
-            request = self._by_id[request_id].request
-            size += len(request.payload)
+        while self._unproposed:
+            entry = self._by_id[self._turns.first()]
+            size += len(entry.request.payload)
             if taken and (size > self._parameters.batch_bytes_max or len(taken) >= self._parameters.batch_requests_max):
                 break
-            taken.append(request)
-        for request in taken:
-            self._by_id[request.message.id].proposed = True
-            del self._unproposed[request.message.id]
+            self._turns.pass_on()
+            self._set_proposed(entry)
+            taken.append(entry.request)
         return tuple(taken)
 
     def put_back(self, requests: Sequence[Authenticated[Request]]) -> None:
@@ -96,8 +126,10 @@ class PendingRequests:
             entry = self._by_id.get(request.message.id)
             if entry is not None:
                 entry.proposed = False
+                entry.queued = [entry.origin]
                 self._unproposed[request.message.id] = None
                 self._unproposed.move_to_end(request.message.id, last=False)
+                self._turns.lead(entry.origin, request.message.id)
 
     def remove(self, request_id: RequestId, *, now_ns: int) -> None:
         """Its id is executed (or can never be)."""
@@ -107,7 +139,7 @@ class PendingRequests:
             return
         if was_head:
             self._head_since_ns = now_ns
-        self._unproposed.pop(request_id, None)
+        self._set_proposed(gone)
         self._bytes -= len(gone.request.payload)
         share = self._of_origin[gone.origin]
         share[0] -= 1
@@ -117,9 +149,12 @@ class PendingRequests:
 
     def enter_view(self, now_ns: int) -> None:
         """In the new view nothing is proposed yet, and everybody gets the full time again."""
-        for entry in self._by_id.values():
+        self._turns.clear()
+        for request_id, entry in self._by_id.items():
             entry.proposed = False
             entry.heard_ns = now_ns
+            entry.queued = [entry.origin]
+            self._turns.add(entry.origin, request_id)
         self._head_since_ns = now_ns
         self._unproposed = OrderedDict.fromkeys(self._by_id)
 
@@ -141,6 +176,10 @@ class PendingRequests:
         return [entry.request for entry in oldest if entry.heard_ns <= heard_before_ns]
 
     @property
+    def unproposed_count(self) -> int:
+        return len(self._unproposed)
+
+    @property
     def has_unproposed(self) -> bool:
         return bool(self._unproposed)
 
@@ -148,12 +187,22 @@ class PendingRequests:
         """All of them, oldest first."""
         return [entry.request for entry in self._by_id.values()]
 
+    def _set_proposed(self, entry: PendingRequest) -> None:
+        """It is nobody's turn to be taken any more."""
+        entry.proposed = True
+        self._unproposed.pop(entry.request.message.id, None)
+        for origin in entry.queued:
+            self._turns.discard(origin, entry.request.message.id)
+        entry.queued = []
+
     def _insert(self, request: Authenticated[Request], *, origin: Origin, now_ns: int, proposed: bool) -> None:
         if not self._by_id:
             self._head_since_ns = now_ns
-        self._by_id[request.message.id] = PendingRequest(request, now_ns, origin, proposed)
+        entry = self._by_id[request.message.id] = PendingRequest(request, now_ns, origin, proposed)
         if not proposed:
+            entry.queued.append(origin)
             self._unproposed[request.message.id] = None
+            self._turns.add(origin, request.message.id)
         self._bytes += len(request.payload)
         share = self._of_origin.setdefault(origin, [0, 0])
         share[0] += 1

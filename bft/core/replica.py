@@ -377,7 +377,7 @@ class Replica:
             if from_client:
                 out.reply(message.client, Refusal(message.session, message.number, reason))
             return
-        if from_client and self.active and not self._ordering.is_primary:
+        if from_client and self.active and not self._ordering.is_primary and self._retransmission.relays_at_once():
             out.send(self.primary, request)
 
     def _reply_again(self, request: Authenticated[Request], origin: Origin, out: Outbox) -> None:

@@ -94,6 +94,14 @@ class Retransmission:
             out.broadcast(self._view_changes.own)
         self.fetch_bodies(out)
 
+    def relays_at_once(self) -> bool:
+        """As backup, whether a client's request goes to the primary now.
+
+        Under a flood only the oldest go, with our STATUS: they are what our timer waits for, and must not queue at the
+        primary behind all the others that we showed it.
+        """
+        return self._pending.unproposed_count <= _RELAYED_REQUESTS
+
     def relay_requests(self, out: Outbox, *, heard_before_ns: int) -> None:
         """As backup, show the primary what it should have proposed by now: it may have missed or refused it."""
         if self._ordering.is_primary or not self._current.active:

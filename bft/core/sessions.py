@@ -135,7 +135,7 @@ class Sessions:
         elif len(self._by_id) >= self._parameters.sessions_max:
             if abs(request.number - time_ns) > self._parameters.registration_age_max_ns:
                 return None
-            self._evict(next(iter(self._by_id)))
+            self._evict(self._least_deserving())
         session = Session(id=position, client=request.client, name=name, nonce=request.number, last_used=position)
         self._insert(session)
         self._dirty[session.id] = None
@@ -185,6 +185,11 @@ class Sessions:
         self._by_id[session.id] = session
         self.outcome_bytes += session.outcome_bytes
         self._of_client.setdefault(session.client, []).append(session.id)
+
+    def _least_deserving(self) -> SessionId:
+        """The least recently used session of those who hold most: no client registers another's only session away."""
+        most = max(len(own) for own in self._of_client.values())
+        return next(s.id for s in self._by_id.values() if len(self._of_client[s.client]) == most)
 
     def _evict(self, session_id: SessionId) -> None:
         session = self._by_id.pop(session_id)

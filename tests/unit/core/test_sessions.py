@@ -93,6 +93,17 @@ def test_one_client_cannot_evict_anothers_sessions() -> None:
     assert len(sessions) == 3
 
 
+def test_a_client_with_many_sessions_loses_one_before_a_client_with_one() -> None:
+    """Else enough hostile clients, each within its own limit, could register everybody else away."""
+    sessions = table(sessions_max=3)
+    only = opened(sessions, client=b"a" * 32, position=1 << 16)
+    first = opened(sessions, nonce=1, position=2 << 16)
+    opened(sessions, nonce=2, position=3 << 16)
+    opened(sessions, client=b"b" * 32, position=4 << 16)
+    assert sessions.judge(request(only, 1)) is Disposition.FRESH
+    assert sessions.judge(request(first, 1)) is Disposition.UNKNOWN_SESSION
+
+
 def test_an_old_registration_evicts_none_of_the_clients_newer_sessions() -> None:
     """Registrations are replayed by whoever saw them."""
     sessions = table(sessions_per_client_max=2)

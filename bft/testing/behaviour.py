@@ -15,6 +15,7 @@ from typing import Any
 from bft.core.effects import Broadcast, Effect, Send, SendReply
 from bft.core.messages import Authenticated, PeerMessage, ReplicaId, SignedMessage
 from bft.core.ports import Signer
+from bft.testing.conspiracy import Conspiracy
 
 MS = 1_000_000  # nanoseconds
 
@@ -28,6 +29,7 @@ class BehaviourContext:
     signer: Signer  # its own handle, no other's
     random: random.Random
     now_ns: int  # its monotonic clock
+    conspiracy: Conspiracy | None = None  # what the colluders of this run share; None: it is alone
 
     @property
     def others(self) -> list[ReplicaId]:

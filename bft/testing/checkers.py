@@ -68,7 +68,7 @@ class Checker:
         self._registry = registry
         self._trace = trace
         n = options.n
-        self._byzantine = {replica for replica, _ in options.byzantine}
+        self._byzantine = {replica for replica, _ in options.byzantine} | set(options.twins)
         self.events = 0
         self.view_changes = 0
         self.transfers = 0  # of state, to a replica that was behind

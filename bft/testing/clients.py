@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from bft.client.collector import ReplyCollector, ViewTracker
 from bft.client.session import SessionWindow
 from bft.core.messages import Authenticated, Outcome, Refusal, ReplicaId, Reply, ReplyStatus, Request, RequestKind
 from bft.core.quorum import Quorums
 from bft.statemachine.kv import encode_cas, encode_get, encode_put
+from bft.testing.byzantine_clients import ClientBehaviour, ClientContext
 from bft.testing.options import Options
-from bft.testing.scheduler import MS, Scheduler
-from bft.testing.symbolic import ClientSigner, Registry, symbolic_certificate
+from bft.testing.scheduler import MS, WALL_EPOCH_NS, Scheduler
+from bft.testing.symbolic import ClientSigner, Registry, forge, symbolic_certificate
 from crypto.digests import tagged
 from crypto.merkle import verify_inclusion
 
@@ -52,7 +54,6 @@ class SimulatedClient:
         self._on_accepted = on_accepted
         self._quorums = Quorums.of(options.n)
         self._views = ViewTracker(self._quorums)
-        self._registrations = 0
         self._issued = 0
         self._window: SessionWindow | None = None
         self._collecting: dict[tuple[int, int], tuple[Authenticated[Request], ReplyCollector, int]] = {}
@@ -70,9 +71,9 @@ class SimulatedClient:
         self._register()
 
     def _register(self) -> None:
-        self._registrations += 1
         certificate = (symbolic_certificate(self.key),)
-        self._submit(Request(self.key, 0, self._registrations, 0, RequestKind.REGISTER, certificate))
+        nonce = WALL_EPOCH_NS + self._scheduler.now_ns
+        self._submit(Request(self.key, 0, nonce, 0, RequestKind.REGISTER, certificate))
 
     def _next(self) -> None:
         """Now and then submit another request, if the session's window and `in_flight` allow it."""
@@ -121,6 +122,8 @@ class SimulatedClient:
         del self._collecting[outcome.session, outcome.number]
         self._on_accepted(entry[0].message, outcome)
         if outcome.session == 0:
+            if outcome.status is not ReplyStatus.EXECUTED:  # only a Byzantine client is refused
+                return
             self._window = SessionWindow(int.from_bytes(outcome.results[0], "big"), _WINDOW)
             self._next()
             return
@@ -138,3 +141,44 @@ class SimulatedClient:
             and result.message.replica == sender
             and verify_inclusion(result.message.root, reply.outcome.leaf, reply.index, reply.count, reply.path)
         )
+
+
+class ByzantineClient(SimulatedClient):
+    """Registers as a correct client does and wants nothing done; from its start on it strikes as its behaviour says."""
+
+    def __init__(
+        self, index: int, *, behaviour: ClientBehaviour, heard: Sequence[Authenticated[Request]], **world: Any
+    ) -> None:
+        super().__init__(index, **world)
+        self._behaviour = behaviour
+        self._heard = heard
+        self._number = 1
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        super().start()
+        self._strike()
+
+    def _next(self) -> None:
+        pass
+
+    def _strike(self) -> None:
+        context = ClientContext(
+            key=self.key,
+            certificate=symbolic_certificate(self.key),
+            n=self._options.n,
+            signer=self._signer,
+            forge=forge,
+            random=self._random,
+            time_ns=WALL_EPOCH_NS + self._scheduler.now_ns,
+            session=0 if self._window is None else self._window.session,
+            number=self._number,
+            heard=tuple(self._heard),
+        )
+        self._number += self._behaviour.numbers
+        for replica, request in self._behaviour.strike(context):
+            self._transmit(self.index, replica, request)
+        self._scheduler.after(self._behaviour.every_ns, self._strike)

@@ -8,6 +8,7 @@ from bft.testing.hosts import Host
 from bft.testing.network import Address, Network
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, SECOND, Scheduler
+from bft.testing.twins import Groups
 
 Note = Callable[[str], None]
 
@@ -38,6 +39,10 @@ class Faults:
         for count, strike in kinds:
             for _ in range(count):
                 self._scheduler.at(self._some_time(), strike)
+        begins_ns = 0
+        for length_ns, groups in options.rounds:
+            self._scheduler.at(begins_ns, self._begin_round, groups, length_ns)
+            begins_ns += length_ns
         for replica in options.crash_stop:
             self._scheduler.at(self._some_time(), self._stop_for_good, self._hosts[replica])
 
@@ -63,14 +68,14 @@ class Faults:
     def _victim(self) -> Host:
         """Any replica, half of the time the primary of some view in use."""
         if self._random.random() < 0.5:
-            return self._random.choice(self._hosts)
+            return self._random.choice(self._hosts[: self._options.n])
         views = [host.core.view for host in self._hosts if host.core is not None]
-        return self._hosts[max(views) % len(self._hosts)] if views else self._hosts[0]
+        return self._hosts[max(views) % self._options.n] if views else self._hosts[0]
 
     def _partition(self) -> None:
         if self._healed:
             return
-        n = len(self._hosts)
+        n = self._options.n
         one = {self._victim().id, *self._random.sample(range(n), self._random.randrange(n // 2 + 1))}
         links: list[tuple[Address, Address]] = []
         for a in one:
@@ -82,7 +87,7 @@ class Faults:
         if self._healed or len(self._hosts) == 1:
             return
         victim = self._victim().id
-        others = [replica for replica in range(len(self._hosts)) if replica != victim]
+        others = [replica for replica in range(self._options.n) if replica != victim]
         reached = self._random.sample(others, self._random.randint(1, len(others)))
         if self._random.random() < 0.5:
             self._cut(
@@ -95,6 +100,12 @@ class Faults:
         self._note(what)
         self._network.cut(links)
         self._while_faulty(self._random.randrange(100 * MS, 4 * SECOND), self._mend, links)
+
+    def _begin_round(self, groups: Groups, length_ns: int) -> None:
+        links = [(a, b) for one in groups for other in groups if one is not other for a in one for b in other]
+        self._note(f"round: {' | '.join(str(list(group)) for group in groups)}")
+        self._network.cut(links)
+        self._while_faulty(length_ns, self._mend, links)
 
     def _mend(self, links: list[tuple[Address, Address]]) -> None:
         self._note(f"mend {len(links)} links")

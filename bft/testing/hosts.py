@@ -26,11 +26,12 @@ from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState
 from bft.statemachine.trie import MerkleTrie
 from bft.testing.byzantine import Behaviour, BehaviourContext
+from bft.testing.conspiracy import Conspiracy
 from bft.testing.disk import Disk
-from bft.testing.scheduler import SECOND, Scheduler
+from bft.testing.network import Address
+from bft.testing.scheduler import SECOND, WALL_EPOCH_NS, Scheduler
 from bft.testing.symbolic import Registry, SymbolicAdmission, SymbolicSigner
 
-_WALL_EPOCH_NS = 1_800_000_000 * SECOND
 _PPM = 1_000_000
 _INBOX_MAX = 20_000  # of a paused process; more is dropped, as full socket buffers would
 
@@ -66,9 +67,9 @@ class Observer(Protocol):
 class Carrier(Protocol):
     """Who carries what a replica sends."""
 
-    def to_replica(self, source: ReplicaId, target: ReplicaId, message: PeerMessage) -> None: ...
+    def to_replica(self, source: Address, target: ReplicaId, message: PeerMessage) -> None: ...
 
-    def to_client(self, source: ReplicaId, client: bytes, reply: Reply | Refusal) -> None: ...
+    def to_client(self, source: Address, client: bytes, reply: Reply | Refusal) -> None: ...
 
 
 class Clock:
@@ -81,7 +82,7 @@ class Clock:
 
     def read(self, now_ns: int) -> Instant:
         elapsed = now_ns + now_ns * self._drift_ppm // _PPM if self._drift_ppm else now_ns
-        return Instant(elapsed + self._offset_ns, _WALL_EPOCH_NS + elapsed + self.wall_offset_ns)
+        return Instant(elapsed + self._offset_ns, WALL_EPOCH_NS + elapsed + self.wall_offset_ns)
 
     def when(self, monotonic_ns: int) -> int:
         """The first virtual instant at which the monotonic clock shows at least this."""
@@ -112,8 +113,12 @@ class Host:
         sync_ns: int,
         snapshot_ns: int,
         behaviour: Behaviour | None,
+        address: Address | None = None,
+        conspiracy: Conspiracy | None = None,
+        fail_stop: bool = False,
     ) -> None:
         self.id = replica
+        self.address = replica if address is None else address  # another one only for the second of twins
         self.behaviour = behaviour
         self.correct = behaviour is None
         self.disk = Disk()
@@ -129,6 +134,10 @@ class Host:
         self._new_clock = clock
         self._sync_ns = sync_ns
         self._snapshot_ns = snapshot_ns
+        self._conspiracy = conspiracy
+        self._fail_stop = fail_stop  # whether a broken invariant stops the replica or the run
+        if conspiracy is not None and behaviour is not None:
+            conspiracy.join(replica, self._signer)
         self._behaviour_random = random.Random(f"behaviour {scheduler.random.random()}")
         self._inbox: deque[Event] = deque()
         self.core: Replica | None = None
@@ -193,7 +202,7 @@ class Host:
 
     def _break_down(self) -> None:
         """In an `except` clause: what others make of its lies may break a Byzantine core, but no correct one."""
-        if self.behaviour is None:
+        if self.behaviour is None and not self._fail_stop:
             raise  # noqa: PLE0704 - the invariant that did not hold
         self.stop()
 
@@ -249,7 +258,12 @@ class Host:
 
     def _context(self, now_ns: int) -> BehaviourContext:
         return BehaviourContext(
-            id=self.id, n=self._parameters.n, signer=self._signer, random=self._behaviour_random, now_ns=now_ns
+            id=self.id,
+            n=self._parameters.n,
+            signer=self._signer,
+            random=self._behaviour_random,
+            now_ns=now_ns,
+            conspiracy=self._conspiracy,
         )
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -310,12 +324,12 @@ class Host:
                 self._observer.on_sent(self, effect.message)
                 for target in range(self._parameters.n):
                     if target != self.id:
-                        self._carrier.to_replica(self.id, target, effect.message)
+                        self._carrier.to_replica(self.address, target, effect.message)
             case Send():
                 self._observer.on_sent(self, effect.message)
-                self._carrier.to_replica(self.id, effect.to, effect.message)
+                self._carrier.to_replica(self.address, effect.to, effect.message)
             case SendReply():
-                self._carrier.to_client(self.id, effect.client, effect.reply)
+                self._carrier.to_client(self.address, effect.client, effect.reply)
             case TruncateLog():
                 self.disk.truncate(effect.seq)
                 self._observer.on_truncated(self, effect.seq)

@@ -9,7 +9,9 @@ from enum import StrEnum
 
 from bft.core.parameters import Parameters
 from bft.testing.byzantine import SWARM
+from bft.testing.byzantine_clients import SWARM as CLIENT_SWARM
 from bft.testing.scheduler import MS, SECOND
+from bft.testing.twins import Round, draw_rounds
 
 
 class Family(StrEnum):
@@ -26,10 +28,24 @@ class Family(StrEnum):
     CLOCK = "clock"
     CRASH_STOP = "crash-stop"
     BYZANTINE = "byzantine"
+    BYZANTINE_CLIENT = "byzantine-client"
+    TWINS = "twins"
 
 
 ALL_FAMILIES = tuple(Family)
 STANDARD_REQUESTS = 200  # of all clients of a drawn seed
+_DRAWN_APART = (
+    Family.BYZANTINE_CLIENT,
+    Family.TWINS,
+)  # with chances of their own: the others' seeds stay what they were
+# limits that Byzantine clients of a simulated cluster can reach
+_TIGHT = {
+    "pending_requests_max": 256,
+    "pending_per_origin_max": 64,
+    "session_window": 16,
+    "sessions_max": 48,
+    "sessions_per_client_max": 6,
+}
 QUICK_NS = 1 * MS  # mean delay of a message, when delay is no fault
 
 
@@ -72,17 +88,21 @@ class Options:
     clock_steps: int = 0
     crash_stop: tuple[int, ...] = ()  # replicas that stop for good, at some time of the fault phase
     byzantine: tuple[tuple[int, str], ...] = ()  # (replica, behaviour), active to the end
+    byzantine_clients: tuple[str, ...] = ()  # behaviours, any number of them, active to the end
+    twins: tuple[int, ...] = ()  # replicas that run twice: two correct cores, two disks, one key
+    rounds: tuple[Round, ...] = ()  # of the fault phase, one after the other: who can talk with whom
+    promised: bool = True  # False: more than f may be faulty, and safety is not demanded
 
     def __post_init__(self) -> None:
-        faulty = {replica for replica, _ in self.byzantine} | set(self.crash_stop)
-        if len(faulty) > (self.n - 1) // 3:
+        faulty = {replica for replica, _ in self.byzantine} | set(self.crash_stop) | set(self.twins)
+        if self.promised and len(faulty) > (self.n - 1) // 3:
             raise ValueError(f"{len(faulty)} faulty replicas of {self.n}: no promise holds")
 
     @classmethod
     def draw(cls, seed: int, n: int, families: Sequence[Family] = ALL_FAMILIES) -> Options:
         """Options of a seed: each family is on in about half of the seeds."""
         chance = random.Random(f"options {seed} {n}")  # hashed with SHA-512: the same in every process
-        on = {family for family in Family if chance.random() < 0.5} & set(families)
+        on = {family for family in Family if family not in _DRAWN_APART and chance.random() < 0.5} & set(families)
         f = (n - 1) // 3
         count = chance.randint(1, f) if f and Family.BYZANTINE in on else 0
         texts = [chance.choice(SWARM) for _ in range(count)]
@@ -94,6 +114,11 @@ class Options:
         others = [replica for replica in range(n) if replica not in byzantine]
         spare = f - len(byzantine)
         stopped = chance.sample(others, chance.randint(1, spare)) if spare and Family.CRASH_STOP in on else []
+        apart = random.Random(f"twins and clients {seed} {n}")
+        twins = apart.random() < 0.1 and f > len(byzantine) + len(stopped) and Family.TWINS in families
+        hostile = apart.random() < 0.25 and Family.BYZANTINE_CLIENT in families
+        on |= ({Family.TWINS} if twins else set()) | ({Family.BYZANTINE_CLIENT} if hostile else set())
+        twin = apart.choice([replica for replica in others if replica not in stopped])
         interval = chance.choice((2, 4, 8))
         clients = chance.choice((1, 2, 4))
         requests = STANDARD_REQUESTS // clients
@@ -128,6 +153,9 @@ class Options:
             clock_steps=chance.randint(0, 3) if Family.CLOCK in on else 0,
             crash_stop=tuple(sorted(stopped)),
             byzantine=tuple(sorted(zip(byzantine, texts, strict=True))),
+            byzantine_clients=tuple(apart.choices(CLIENT_SWARM, k=apart.randint(1, 3)) if hostile else ()),
+            twins=(twin,) if twins else (),
+            rounds=draw_rounds(apart, instances=n + 1, phase_ns=6 * SECOND) if twins else (),
         )
 
     @property
@@ -146,6 +174,7 @@ class Options:
             transfer_nodes_max=16,
             transfer_timeout_ns=300 * MS,
             held_messages_max=128,
+            **(_TIGHT if self.byzantine_clients else {}),
         )
 
     def describe(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 MS = 1_000_000  # nanoseconds
 SECOND = 1_000 * MS
+WALL_EPOCH_NS = 1_800_000_000 * SECOND  # what wall clocks show when virtual time begins
 
 
 class Scheduler:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from bft.core.messages import Authenticated, Outcome, PeerMessage, Refusal, ReplicaId, Reply, Request
+from bft.testing.behaviour import Behaviour
+from bft.testing.bystander import Bystander
 from bft.testing.byzantine import parse
+from bft.testing.byzantine_clients import parse as parse_client
 from bft.testing.checkers import Checker
-from bft.testing.clients import SimulatedClient
+from bft.testing.clients import ByzantineClient, SimulatedClient
+from bft.testing.conspiracy import Conspiracy
 from bft.testing.faults import Faults
 from bft.testing.hosts import Clock, Host
-from bft.testing.network import Network
+from bft.testing.network import Address, Network
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, SECOND, Scheduler
 from bft.testing.symbolic import Registry
@@ -54,11 +58,14 @@ class Simulation:
         self._registry = Registry(options.n)
         self._trace = Trace(show)
         self._network = Network(self._scheduler, options)
-        self._checker = Checker(options, self._registry, self._scheduler, self._trace)
-        behaviours = {replica: parse(text) for replica, text in options.byzantine}
+        judge = Checker if options.promised else Bystander
+        self._checker = judge(options, self._registry, self._scheduler, self._trace)
+        self.conspiracy = Conspiracy()
+        instances = (*range(options.n), *options.twins)
         self.hosts = [
             Host(
                 replica,
+                address=address,
                 parameters=options.parameters,
                 scheduler=self._scheduler,
                 registry=self._registry,
@@ -67,11 +74,16 @@ class Simulation:
                 clock=self._new_clock,
                 sync_ns=options.sync_ns,
                 snapshot_ns=options.snapshot_ns,
-                behaviour=behaviours.get(replica),
+                behaviour=self._behaviour(replica),
+                conspiracy=self.conspiracy,
+                fail_stop=not options.promised,
             )
-            for replica in range(options.n)
+            for address, replica in enumerate(instances)
         ]
-        self.clients = [
+        self._instances = [[host for host in self.hosts if host.id == replica] for replica in range(options.n)]
+        self._owed = 0
+        self._client_address = len(instances)  # of the first
+        self.clients: list[SimulatedClient] = [
             SimulatedClient(
                 index,
                 options=options,
@@ -81,6 +93,20 @@ class Simulation:
                 on_accepted=self._on_accepted,
             )
             for index in range(options.clients)
+        ]
+        self._heard: deque[Authenticated[Request]] = deque(maxlen=100)  # of correct clients' requests, by the others
+        self.clients += [
+            ByzantineClient(
+                options.clients + index,
+                behaviour=parse_client(text),
+                heard=self._heard,
+                options=options,
+                scheduler=self._scheduler,
+                registry=self._registry,
+                transmit=self._from_client,
+                on_accepted=lambda *_: None,
+            )
+            for index, text in enumerate(options.byzantine_clients)
         ]
         self._by_key = {client.key: client for client in self.clients}
         self._faults = Faults(options, self._scheduler, self._network, self.hosts, self._note)
@@ -101,13 +127,17 @@ class Simulation:
         violation.replay = self.options.replay
         return violation
 
-    def _run(self) -> Run:
+    def _begin(self) -> None:
         scheduler, chance = self._scheduler, self._scheduler.random
         for host in self.hosts:
             scheduler.at(chance.randrange(100 * MS), host.start)
         for client in self.clients:
             scheduler.at(chance.randrange(200 * MS), client.start)
         self._faults.schedule()
+
+    def _run(self) -> Run:
+        scheduler = self._scheduler
+        self._begin()
         scheduler.run_until(self.options.fault_phase_ns)
         self._faults.heal()
         deadline_ns = scheduler.now_ns + self.options.liveness_bound_ns
@@ -116,6 +146,13 @@ class Simulation:
                 raise Violation(self._why_stuck(), event=self._checker.events, now_ns=scheduler.now_ns)
             scheduler.run_until(scheduler.now_ns + _SETTLED_EVERY_NS)
         return self._report()
+
+    def watch(self, after_ns: int) -> None:
+        """Without any demand: the fault phase, and `after_ns` more in a network that delivers."""
+        self._begin()
+        self._scheduler.run_until(self.options.fault_phase_ns)
+        self._faults.heal()
+        self._scheduler.run_until(self._scheduler.now_ns + after_ns)
 
     # --- progress
 
@@ -127,8 +164,11 @@ class Simulation:
     def _settled(self) -> bool:
         if not all(client.done for client in self.clients):
             return False
-        executed = {host.core.last_executed for host in self.correct if host.core is not None}
-        return len(executed) == 1
+        executed = [host.core.last_executed for host in self.correct if host.core is not None]
+        if not self.options.byzantine_clients:
+            return len(set(executed)) == 1
+        self._owed = self._owed or max(executed)  # Byzantine clients never end: everybody has to come as far as this
+        return min(executed) >= self._owed
 
     def _why_stuck(self) -> str:
         replicas = [
@@ -144,8 +184,8 @@ class Simulation:
 
     def _report(self) -> Run:
         cores = [host.core for host in self.correct if host.core is not None]
-        last_executed = cores[0].last_executed
-        roots = {core.state_root for core in cores}
+        last_executed = max(core.last_executed for core in cores)
+        roots = {core.state_root for core in cores if core.last_executed == last_executed}
         if len(roots) != 1:
             what = f"after {last_executed} the correct replicas' states differ"
             raise Violation(what, event=self._checker.events, now_ns=self._scheduler.now_ns)
@@ -157,8 +197,10 @@ class Simulation:
             virtual_ns=self._scheduler.now_ns,
             last_executed=last_executed,
             state_root=roots.pop().hex(),
-            accepted=sum(client.accepted for client in self.clients),
-            latencies_ns=tuple(latency for client in self.clients for latency in client.latencies_ns),
+            accepted=sum(client.accepted for client in self.clients[: self.options.clients]),
+            latencies_ns=tuple(
+                latency for client in self.clients[: self.options.clients] for latency in client.latencies_ns
+            ),
             view_changes=self._checker.view_changes,
             transfers=self._checker.transfers,
             view=max(core.view for core in cores),
@@ -168,19 +210,31 @@ class Simulation:
 
     # --- the carrier
 
-    def to_replica(self, source: ReplicaId, target: ReplicaId, message: PeerMessage) -> None:
-        self._network.transmit(source, target, self.hosts[target].receive, source, message)
+    def to_replica(self, source: Address, target: ReplicaId, message: PeerMessage) -> None:
+        sender = self.hosts[source].id
+        for host in self._instances[target]:
+            self._network.transmit(source, host.address, host.receive, sender, message)
 
-    def to_client(self, source: ReplicaId, client: bytes, reply: Reply | Refusal) -> None:
+    def to_client(self, source: Address, client: bytes, reply: Reply | Refusal) -> None:
         known = self._by_key.get(client)
         if known is not None:
-            self._network.transmit(source, self.options.n + known.index, known.receive, source, reply)
+            address = self._client_address + known.index
+            self._network.transmit(source, address, known.receive, self.hosts[source].id, reply)
 
     def _from_client(self, index: int, replica: ReplicaId, request: Authenticated[Request]) -> None:
-        host = self.hosts[replica]
-        self._network.transmit(self.options.n + index, replica, host.receive_request, request)
+        if self.options.byzantine_clients and index < self.options.clients:
+            self._heard.append(request)
+        for host in self._instances[replica]:
+            self._network.transmit(self._client_address + index, host.address, host.receive_request, request)
 
     # --- helpers
+
+    def _behaviour(self, replica: ReplicaId) -> Behaviour | None:
+        """A faulty replica's, a new one for each instance; an honest one for twins, who need no other."""
+        texts = dict(self.options.byzantine)
+        if replica in texts:
+            return parse(texts[replica])
+        return Behaviour() if replica in self.options.twins else None
 
     def _on_accepted(self, request: Request, outcome: Outcome) -> None:
         self._note(f"client {request.client[:4].hex()} has the outcome of {request.session}/{request.number}")

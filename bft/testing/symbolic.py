@@ -117,6 +117,11 @@ class ClientSigner:
         return self._registry.mint(request)
 
 
+def forge(request: Request) -> Authenticated[Request]:
+    """What a request looks like to whom does not verify it."""
+    return Authenticated(request, _request_payload(request), b"forged")
+
+
 _CERTIFICATE_PREFIX = b"symbolic certificate of "
 
 

@@ -48,12 +48,13 @@ from bft.core.messages import (
 from bft.core.new_view import starting_checkpoint
 from bft.core.ordering import Ordering
 from bft.core.parameters import Parameters
-from bft.core.pending import Origin, PendingRequests
+from bft.core.pending import PendingRequests
 from bft.core.ports import Admission, Application, Signer
 from bft.core.quorum import Quorums
 from bft.core.retransmission import Retransmission
 from bft.core.state_transfer import CatchUp, StateServer
 from bft.core.timers import Deadlines, Timer
+from bft.core.turns import Origin
 from bft.core.view_change import ViewChanges
 from bft.core.witness import Witness
 

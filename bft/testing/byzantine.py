@@ -24,6 +24,7 @@ from bft.core.messages import (
     ViewChange,
 )
 from bft.testing.behaviour import MS, Behaviour, BehaviourContext, Composed, own_statement, tell
+from bft.testing.collusion import CertifyTogether, ForgetTogether, ForkTogether, Launder
 from bft.testing.forgeries import BodySwap, ForgedCertificates, LyingViewChange, OmittingNewView, wrong
 from crypto.merkle import all_proofs
 
@@ -214,6 +215,10 @@ _REGISTRY: dict[str, Callable[..., Behaviour]] = {
     "lying_view_change": LyingViewChange,
     "forged_certificates": ForgedCertificates,
     "stale": Stale,
+    "fork_together": ForkTogether,
+    "forget_together": ForgetTogether,
+    "certify_together": CertifyTogether,
+    "launder": Launder,
 }
 
 NAMES = tuple(_REGISTRY)

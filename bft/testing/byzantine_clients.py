@@ -88,7 +88,7 @@ class Joined(ClientBehaviour):
         return [sent for part in self._parts for sent in part.strike(context)]
 
 
-def _bad_signature(every_ms: int = 50) -> ClientBehaviour:
+def _bad_signature(every_ms: int = 100) -> ClientBehaviour:
     """Well-formed requests under a signature that is none, its own and another client's."""
 
     def attack(context: ClientContext) -> Strike:
@@ -100,7 +100,7 @@ def _bad_signature(every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _two_faced(every_ms: int = 50) -> ClientBehaviour:
+def _two_faced(every_ms: int = 100) -> ClientBehaviour:
     """A different operation under the same number to each replica."""
 
     def attack(context: ClientContext) -> Strike:
@@ -113,7 +113,7 @@ def _two_faced(every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _few_backups(reach: int = 0, every_ms: int = 50) -> ClientBehaviour:
+def _few_backups(reach: int = 0, every_ms: int = 100) -> ClientBehaviour:
     """Each request to exactly `reach` replicas, the last ones (0: to f + 1); never to the primary of view 0."""
 
     def attack(context: ClientContext) -> Strike:
@@ -126,7 +126,7 @@ def _few_backups(reach: int = 0, every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _number_max(every_ms: int = 50) -> ClientBehaviour:
+def _number_max(every_ms: int = 100) -> ClientBehaviour:
     """Number 2^64 - 1, with nothing acknowledged, with everything acknowledged, and as a registration's nonce."""
 
     def attack(context: ClientContext) -> Strike:
@@ -140,7 +140,7 @@ def _number_max(every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _acked_beyond(every_ms: int = 50) -> ClientBehaviour:
+def _acked_beyond(every_ms: int = 100) -> ClientBehaviour:
     """`acked` of what it never sent: the window jumps, and again, to where no number is left."""
 
     def attack(context: ClientContext) -> Strike:
@@ -190,7 +190,7 @@ def _flood_backups(count: int = 20, every_ms: int = 250) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _register_storm(every_ms: int = 30) -> ClientBehaviour:
+def _register_storm(every_ms: int = 60) -> ClientBehaviour:
     """Registers again and again: with a new nonce, with an old one, with one of the far future."""
 
     def attack(context: ClientContext) -> Strike:
@@ -200,7 +200,7 @@ def _register_storm(every_ms: int = 30) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _other_session(every_ms: int = 50) -> ClientBehaviour:
+def _other_session(every_ms: int = 100) -> ClientBehaviour:
     """Requests in the sessions of other clients, under its own key."""
 
     def attack(context: ClientContext) -> Strike:
@@ -214,7 +214,7 @@ def _other_session(every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _replay(count: int = 5, every_ms: int = 50) -> ClientBehaviour:
+def _replay(count: int = 5, every_ms: int = 100) -> ClientBehaviour:
     """What others signed, word for word, again, to one replica each."""
 
     def attack(context: ClientContext) -> Strike:
@@ -224,7 +224,7 @@ def _replay(count: int = 5, every_ms: int = 50) -> ClientBehaviour:
     return ClientBehaviour(attack, every_ms=every_ms)
 
 
-def _garbage_certificate(every_ms: int = 50) -> ClientBehaviour:
+def _garbage_certificate(every_ms: int = 100) -> ClientBehaviour:
     """Registers with a certificate that is none, with another's key in it, with nothing."""
 
     def attack(context: ClientContext) -> Strike:

@@ -11,6 +11,7 @@ from bft.core.messages import Authenticated, Outcome, Refusal, ReplicaId, Reply,
 from bft.core.quorum import Quorums
 from bft.statemachine.kv import encode_cas, encode_get, encode_put
 from bft.testing.byzantine_clients import ClientBehaviour, ClientContext
+from bft.testing.conspiracy import Conspiracy
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, WALL_EPOCH_NS, Scheduler
 from bft.testing.symbolic import ClientSigner, Registry, forge, symbolic_certificate
@@ -147,11 +148,18 @@ class ByzantineClient(SimulatedClient):
     """Registers as a correct client does and wants nothing done; from its start on it strikes as its behaviour says."""
 
     def __init__(
-        self, index: int, *, behaviour: ClientBehaviour, heard: Sequence[Authenticated[Request]], **world: Any
+        self,
+        index: int,
+        *,
+        behaviour: ClientBehaviour,
+        heard: Sequence[Authenticated[Request]],
+        conspiracy: Conspiracy,
+        **world: Any,
     ) -> None:
         super().__init__(index, **world)
         self._behaviour = behaviour
         self._heard = heard
+        self._conspiracy = conspiracy
         self._number = 1
 
     @property
@@ -179,6 +187,8 @@ class ByzantineClient(SimulatedClient):
             heard=tuple(self._heard),
         )
         self._number += self._behaviour.numbers
-        for replica, request in self._behaviour.strike(context):
+        strike = self._behaviour.strike(context)
+        self._conspiracy.share([request for _, request in strike if not self._registry.is_genuine(request)])
+        for replica, request in strike:
             self._transmit(self.index, replica, request)
         self._scheduler.after(self._behaviour.every_ns, self._strike)

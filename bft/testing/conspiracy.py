@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from bft.core.messages import Authenticated, Proposal, ReplicaId, Request, Seq, View
+from bft.core.messages import Authenticated, PrePrepare, Proposal, ReplicaId, Request, Seq, View
 from bft.core.ports import Signer
 
 _KEPT = 64
@@ -17,6 +17,7 @@ class Conspiracy:
     def __init__(self) -> None:
         self.signers: dict[ReplicaId, Signer] = {}
         self.stories: OrderedDict[tuple[View, Seq], tuple[Proposal, Proposal]] = OrderedDict()
+        self.denials: list[Authenticated[PrePrepare]] = []  # of a later view, over what they committed before
         self.forged: list[Authenticated[Request]] = []
 
     def join(self, replica: ReplicaId, signer: Signer) -> None:
@@ -34,6 +35,10 @@ class Conspiracy:
         while len(self.stories) > _KEPT:
             self.stories.popitem(last=False)
 
+    def deny(self, headers: Sequence[Authenticated[PrePrepare]]) -> None:
+        """Agree to vote for these, whatever was voted for at their sequence numbers before."""
+        self.denials = [*self.denials, *headers][-_KEPT:]
+
     def share(self, forged: Sequence[Authenticated[Request]]) -> None:
         """A colluding client's requests for a colluding primary."""
-        self.forged = list(forged)[:_KEPT]
+        self.forged = [*self.forged, *forged][-_KEPT:]

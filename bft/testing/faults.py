@@ -102,7 +102,8 @@ class Faults:
         self._while_faulty(self._random.randrange(100 * MS, 4 * SECOND), self._mend, links)
 
     def _begin_round(self, groups: Groups, length_ns: int) -> None:
-        links = [(a, b) for one in groups for other in groups if one is not other for a in one for b in other]
+        instances = sorted({instance for group in groups for instance in group})
+        links = [(a, b) for a in instances for b in instances if not any(a in g and b in g for g in groups)]
         self._note(f"round: {' | '.join(str(list(group)) for group in groups)}")
         self._network.cut(links)
         self._while_faulty(length_ns, self._mend, links)

@@ -59,7 +59,7 @@ class Simulation:
         self._trace = Trace(show)
         self._network = Network(self._scheduler, options)
         judge = Checker if options.promised else Bystander
-        self._checker = judge(options, self._registry, self._scheduler, self._trace)
+        self.checker = judge(options, self._registry, self._scheduler, self._trace)
         self.conspiracy = Conspiracy()
         instances = (*range(options.n), *options.twins)
         self.hosts = [
@@ -70,7 +70,7 @@ class Simulation:
                 scheduler=self._scheduler,
                 registry=self._registry,
                 carrier=self,
-                observer=self._checker,
+                observer=self.checker,
                 clock=self._new_clock,
                 sync_ns=options.sync_ns,
                 snapshot_ns=options.snapshot_ns,
@@ -100,6 +100,7 @@ class Simulation:
                 options.clients + index,
                 behaviour=parse_client(text),
                 heard=self._heard,
+                conspiracy=self.conspiracy,
                 options=options,
                 scheduler=self._scheduler,
                 registry=self._registry,
@@ -120,7 +121,7 @@ class Simulation:
         except Exception as error:  # an exception out of a core is a finding like any other
             what = f"{type(error).__name__}: {error}"
             now_ns = self._scheduler.now_ns
-            raise self._labelled(Violation(what, event=self._checker.events, now_ns=now_ns)) from error
+            raise self._labelled(Violation(what, event=self.checker.events, now_ns=now_ns)) from error
 
     def _labelled(self, violation: Violation) -> Violation:
         violation.options = self.options.describe()
@@ -143,7 +144,7 @@ class Simulation:
         deadline_ns = scheduler.now_ns + self.options.liveness_bound_ns
         while not self._settled():
             if scheduler.now_ns >= deadline_ns:
-                raise Violation(self._why_stuck(), event=self._checker.events, now_ns=scheduler.now_ns)
+                raise Violation(self._why_stuck(), event=self.checker.events, now_ns=scheduler.now_ns)
             scheduler.run_until(scheduler.now_ns + _SETTLED_EVERY_NS)
         return self._report()
 
@@ -188,11 +189,11 @@ class Simulation:
         roots = {core.state_root for core in cores if core.last_executed == last_executed}
         if len(roots) != 1:
             what = f"after {last_executed} the correct replicas' states differ"
-            raise Violation(what, event=self._checker.events, now_ns=self._scheduler.now_ns)
+            raise Violation(what, event=self.checker.events, now_ns=self._scheduler.now_ns)
         return Run(
             options=self.options,
             trace_hash=self._trace.digest,
-            events=self._checker.events,
+            events=self.checker.events,
             messages=self._network.sent,
             virtual_ns=self._scheduler.now_ns,
             last_executed=last_executed,
@@ -201,11 +202,11 @@ class Simulation:
             latencies_ns=tuple(
                 latency for client in self.clients[: self.options.clients] for latency in client.latencies_ns
             ),
-            view_changes=self._checker.view_changes,
-            transfers=self._checker.transfers,
+            view_changes=self.checker.view_changes,
+            transfers=self.checker.transfers,
             view=max(core.view for core in cores),
             accused=tuple(sorted({evidence.accused for core in cores for evidence in core.evidence})),
-            rejections=self._checker.rejections,
+            rejections=self.checker.rejections,
         )
 
     # --- the carrier
@@ -238,7 +239,7 @@ class Simulation:
 
     def _on_accepted(self, request: Request, outcome: Outcome) -> None:
         self._note(f"client {request.client[:4].hex()} has the outcome of {request.session}/{request.number}")
-        self._checker.on_accepted(request, outcome)
+        self.checker.on_accepted(request, outcome)
 
     def _note(self, what: str) -> None:
         self._trace.note(self._scheduler.now_ns, what)

@@ -17,7 +17,7 @@ from bft.testing.scheduler import MS, SECOND
 
 Instance = int  # a replica, or n + i for the second instance of the i-th replica that has a twin
 Groups = tuple[tuple[Instance, ...], ...]
-Round = tuple[int, Groups]  # length in ns, and who can talk: instances of different groups hear nothing of each other
+Round = tuple[int, Groups]  # length in ns, and who can talk: instances that share no group hear nothing of each other
 
 SHORT_NS = 250 * MS  # some batches are ordered, no timer fires
 LONG_NS = 2 * SECOND  # a view change, or two
@@ -53,6 +53,14 @@ def enumerate_scenarios(n: int, *, depth: int, groups_max: int = 2) -> Iterator[
         for rounds in product(choices, repeat=depth):
             if tuple(rounds) <= _mirrored(rounds, twin, n):
                 yield Scenario(twin, tuple(rounds))
+
+
+def sample(n: int, *, depth: int, budget: int) -> list[Scenario]:
+    """At most `budget` of the enumeration, evenly spread over it; all of it if the budget allows."""
+    everything = list(enumerate_scenarios(n, depth=depth))
+    return (
+        everything if len(everything) <= budget else [everything[i * len(everything) // budget] for i in range(budget)]
+    )
 
 
 def _mirrored(rounds: tuple[Round, ...], twin: int, n: int) -> tuple[Round, ...]:

@@ -17,13 +17,13 @@ def latency_ns(run):
 
 @pytest.fixture(scope="module")
 def fault_free():
-    return scenario(fault_phase_ns=2 * SECOND)
+    return scenario(fault_phase_ns=SECOND)
 
 
 @pytest.mark.parametrize("behaviour", NAMES)
 def test_three_byzantine_clients_change_no_view_and_take_at_most_half_of_the_goodput(behaviour, fault_free):
     """No view change by clients alone, and bounded tables: the checker holds every size to its limit."""
-    run = scenario(fault_phase_ns=2 * SECOND, byzantine_clients=(behaviour,) * 3)
+    run = scenario(fault_phase_ns=SECOND, byzantine_clients=(behaviour,) * 3)
     assert run.view_changes == 0
     assert run.accepted == fault_free.accepted
     assert latency_ns(run) <= 2 * latency_ns(fault_free)

@@ -51,3 +51,9 @@ class Bystander(Checker):
 
     def on_accepted(self, *_: Any) -> None:
         pass
+
+    def on_crash(self, host: Host) -> None:
+        pass
+
+    def on_truncated(self, host: Host, seq: Seq) -> None:
+        pass

@@ -82,7 +82,9 @@ class ForkTogether(Behaviour):
         if isinstance(message, Proposal) and message.header.message.replica == context.id and message.batch.requests:
             return self._tell_both(message, context)
         vote = own_statement(message, context, Prepare) or own_statement(message, context, Commit)
-        silent = isinstance(message, Evidence) or (vote is not None and (vote.view, vote.seq) in conspiracy.stories)
+        # its own core notices what it does: it must not confess, nor leave the view in which it just committed
+        confesses = isinstance(message, Evidence) or own_statement(message, context, ViewChange) is not None
+        silent = confesses or (vote is not None and (vote.view, vote.seq) in conspiracy.stories)
         return () if silent else (effect,)
 
     def _tell_both(self, proposal: Proposal, context: BehaviourContext) -> list[Effect]:

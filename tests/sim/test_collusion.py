@@ -3,6 +3,7 @@
 import pytest
 
 from bft.core.audit import audit
+from bft.core.messages import ViewChange
 from bft.testing.bystander import Bystander
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, SECOND
@@ -83,6 +84,28 @@ def test_f_plus_1_of_seven_fork_the_others_and_an_audit_names_exactly_them(seed)
     )
     assert forked_at is not None
     assert accused == [0, 1, 2]
+
+
+def test_who_denies_in_a_new_view_what_was_committed_before_is_named():
+    """No statement contradicts another at one place: the COMMITs convict, and the VIEW-CHANGEs that hide them."""
+    rounds = ((SECOND, ((0, 1, 2), (3,))), (3 * SECOND, ((0, 1, 3), (2,))))
+    world = Simulation(
+        Options(
+            seed=0,
+            byzantine=((0, "forget_together"), (1, "forget_together")),
+            rounds=rounds,
+            promised=False,
+            fault_phase_ns=4 * SECOND,
+            think_ns=50 * MS,
+            requests=80,
+            checkpoint_interval=512,
+            window=1024,
+        )
+    )
+    world.watch(2 * SECOND)
+    proofs = audit([host.disk.recover()[0] for host in world.hosts if host.correct])
+    assert [proof.accused for proof in proofs] == [0, 1]
+    assert {type(proof.second.message) for proof in proofs} == {ViewChange}
 
 
 def test_an_audit_of_one_log_alone_names_nobody():

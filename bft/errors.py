@@ -61,6 +61,10 @@ class DataDirectoryError(BftError):
     exit_code = ExitCode.DATA_DIRECTORY
 
 
+class ForeignDataError(DataDirectoryError):
+    """A data directory is sound, but of another replica, cluster or version: nothing of it is to be thrown away."""
+
+
 class NoQuorum(BftError):
     """Too few replicas are reachable to serve anything; the operation was not sent and did not happen."""
 

@@ -24,7 +24,7 @@ from bft.storage.records import decode_record, retained
 from bft.storage.snapshot import SnapshotStore
 
 GENESIS: Final = "GENESIS"
-_LOCK: Final = "LOCK"
+LOCK: Final = "LOCK"
 
 
 def begin(directory: Path) -> None:
@@ -42,7 +42,7 @@ class Lock:
     @classmethod
     def acquire(cls, directory: Path) -> Self:
         """Lock the directory.  Raises EnvironmentFailure, also when another process has it."""
-        path = directory / _LOCK
+        path = directory / LOCK
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError as error:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from bft.errors import DataDirectoryError
+from bft.errors import DataDirectoryError, ForeignDataError
 from bft.storage.records import Entry
 
 FORMAT_VERSION: Final = 3
@@ -53,17 +53,17 @@ class Identity:
         return _IDENTITY.pack(FORMAT_VERSION, self.replica) + self.cluster.encode()
 
     def check(self, encoded: bytes, path: Path) -> None:
-        """Raises DataDirectoryError unless `encoded` is this identity in a format that we read."""
+        """Raises ForeignDataError unless `encoded` is this identity in a format that we read."""
         if len(encoded) < _IDENTITY.size:
             raise DataDirectoryError(f"{path}: the header is too short to be one")
         version, replica = _IDENTITY.unpack_from(encoded)
         cluster = encoded[_IDENTITY.size :].decode("utf-8", "replace")
         if version != FORMAT_VERSION:
-            raise DataDirectoryError(
+            raise ForeignDataError(
                 f"{path}: written in format {version}, this version reads {FORMAT_VERSION}: run the one that wrote it"
             )
         if (cluster, replica) != (self.cluster, self.replica):
-            raise DataDirectoryError(
+            raise ForeignDataError(
                 f"{path}: belongs to replica {replica} of cluster {cluster}, not to replica {self.replica} of "
                 f"{self.cluster}: correct `data` in replica.toml"
             )

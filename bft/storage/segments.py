@@ -240,20 +240,14 @@ def find(directory: Path, identity: Identity, capacity: int, *, sync: bool) -> F
     bases = numbered(directory, BASE)
     if not bases:
         return _begin(directory, identity, capacity)
-    number, path = bases[-1]
-    data = path.read_bytes()
-    content = read_content(data, path, identity)
-    if not content.ended or (content.header.kind, content.header.number) != (FileKind.BASE, number):
-        raise damaged(path, content.size, "its end is missing, or it is another file under this name")
-    base = Base(path, number, content.header.extent, content.positions)
-    entries = entries_of(data, content.positions)
-    found = _read_segments(directory, identity, number)
+    base, entries = _read_base(*bases[-1], identity)
+    found = _read_segments(directory, identity, base.number)
     active = _active(found)
     for each in found[: active + 1]:
         entries += entries_of(each.data, each.content.positions)
     if sync:
         _make_certain(found[: active + 1])
-    superseded = (*bases[:-1], *(entry for entry in numbered(directory, SEGMENT) if entry[0] < number))
+    superseded = (*bases[:-1], *(entry for entry in numbered(directory, SEGMENT) if entry[0] < base.number))
     unused = ((each.content.header.number, each.path) for each in found[active + 2 :])
     for _, path in (*superseded, *unused):
         files.unlink(path)
@@ -263,6 +257,30 @@ def find(directory: Path, identity: Identity, capacity: int, *, sync: bool) -> F
     current = found[active].segment()
     current.descriptor = files.open_to_write(current.path)
     return Found(base, [each.segment() for each in found[:active]], current, following, entries)
+
+
+def read(directory: Path, identity: Identity) -> tuple[int, list[Entry]]:
+    """Up to where the log in `directory` was truncated, and what it holds; nothing is changed, a torn tail ignored.
+
+    Raises as `find`.
+    """
+    bases = numbered(directory, BASE)
+    if not bases:
+        _refuse_records_without_base(directory, identity)
+        return 0, []
+    base, entries = _read_base(*bases[-1], identity)
+    found = _read_segments(directory, identity, base.number)
+    for each in found[: _active(found) + 1]:
+        entries += entries_of(each.data, each.content.positions)
+    return base.truncated, entries
+
+
+def _read_base(number: int, path: Path, identity: Identity) -> tuple[Base, list[Entry]]:
+    data = path.read_bytes()
+    content = read_content(data, path, identity)
+    if not content.ended or (content.header.kind, content.header.number) != (FileKind.BASE, number):
+        raise damaged(path, content.size, "its end is missing, or it is another file under this name")
+    return Base(path, number, content.header.extent, content.positions), entries_of(data, content.positions)
 
 
 class _Read(NamedTuple):
@@ -331,12 +349,17 @@ def _make_certain(found: Sequence[_Read]) -> None:
 
 def _begin(directory: Path, identity: Identity, capacity: int) -> Found:
     """A new log; it exists once its base does."""
+    _refuse_records_without_base(directory, identity)
     for _, path in numbered(directory, SEGMENT):
-        if read_content(path.read_bytes(), path, identity).groups:
-            raise DataDirectoryError(f"{name(directory, BASE, 1)}: missing, though {path.name} is here; {REPAIR}")
         files.unlink(path)
     active = make_segment(directory, identity, 1, capacity, None)
     return Found(make_base(directory, identity, 1, 0, ()), [], active, None, [])
+
+
+def _refuse_records_without_base(directory: Path, identity: Identity) -> None:
+    for _, path in numbered(directory, SEGMENT):
+        if read_content(path.read_bytes(), path, identity).groups:
+            raise DataDirectoryError(f"{name(directory, BASE, 1)}: missing, though {path.name} is here; {REPAIR}")
 
 
 def _salt() -> int:

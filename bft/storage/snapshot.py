@@ -30,7 +30,7 @@ from bft.storage.logfile import Identity
 from bft.storage.records import Entry, RecordType, decode_record, encode_record
 
 FORMAT_VERSION: Final = 1
-_DIRECTORY: Final = "state"
+STATE: Final = "state"
 _OLD_FORMAT: Final = "snapshot-*"  # one file a snapshot, before this format
 _HEAD_KEY: Final = b"head"
 _CHECKSUM: Final = struct.Struct(">I")
@@ -53,7 +53,7 @@ class SnapshotStore:
 
     def __init__(self, directory: Path, identity: Identity, limits: Limits, *, sync: bool = True) -> None:
         """Open or create.  Raises DataDirectoryError or StorageFailure."""
-        self.path: Final = directory / _DIRECTORY
+        self.path: Final = directory / STATE
         self._identity = identity
         self._limits = limits
         if any(directory.glob(_OLD_FORMAT)):

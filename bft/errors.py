@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     DATA_DIRECTORY = 6  # a data directory is damaged, or belongs to another replica or cluster
     UNAVAILABLE = 7  # the cluster did not answer, or not enough of it
     VERIFICATION = 8  # a receipt, a proof or a piece of evidence does not hold
+    DIVERGED = 9  # a replica computes another state than the quorum does, also after it was repaired
 
 
 class InvalidMessage(Exception):
@@ -63,6 +64,12 @@ class DataDirectoryError(BftError):
 
 class ForeignDataError(DataDirectoryError):
     """A data directory is sound, but of another replica, cluster or version: nothing of it is to be thrown away."""
+
+
+class DivergedError(BftError):
+    """The replica's state is not the certified one, and repairing it does not help."""
+
+    exit_code = ExitCode.DIVERGED
 
 
 class NoQuorum(BftError):

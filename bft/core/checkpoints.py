@@ -30,6 +30,7 @@ class Checkpoints:
         self._saved: set[Seq] = set()  # snapshots that are durable, above `_truncated`
         self._certified: set[Seq] = set()  # checkpoints whose certificate went to the log, above `_truncated`
         self._truncated: Seq = 0
+        self._withdrawn: set[Seq] = set()  # our votes that may be of a wrong state: not repeated
         self.stable: CheckpointCertificate = GENESIS  # the highest proven
 
     @property
@@ -38,12 +39,19 @@ class Checkpoints:
         return self._context.parameters.window // self._context.parameters.checkpoint_interval + 1
 
     def take(self, seq: Seq, root: Digest, out: Outbox) -> None:
-        """Our state after ``seq`` has this root: vote for it, unless it is behind the stable checkpoint."""
+        """Our state after ``seq`` has this root: vote for it, unless it is behind the stable checkpoint.
+
+        Nor if we voted for another root: the state was wrong then or is now, and two votes are evidence against us.
+        """
         if seq < self.stable.seq:
             return
         self._roots[seq] = root
         out.note(effects.SaveSnapshot(seq, root))
-        if seq > self.stable.seq:
+        said = self._votes.get(self._context.id, {}).get(seq)
+        if said is not None and said.message.root != root:
+            self._withdrawn.add(seq)
+        elif seq > self.stable.seq:
+            self._withdrawn.discard(seq)
             vote = self._context.signer.sign(Checkpoint(seq, root, self._context.id))
             self._keep(vote)
             out.persist(effects.CheckpointTaken(vote))
@@ -58,6 +66,11 @@ class Checkpoints:
         """Another replica computed another state than we, or than a quorum: a lie, or two histories."""
         stable = self.stable.root if checkpoint.seq == self.stable.seq else checkpoint.root
         return checkpoint.root != self._roots.get(checkpoint.seq, checkpoint.root) or checkpoint.root != stable
+
+    def distrust(self) -> None:
+        """Our state is wrong: say nothing more of what it was."""
+        self._roots = {}
+        self._withdrawn.update(self._votes.get(self._context.id, {}))
 
     def on_checkpoint(self, vote: Authenticated[Checkpoint]) -> Evidence | Rejection | None:
         """A replica's CHECKPOINT; None: counted."""
@@ -95,13 +108,15 @@ class Checkpoints:
             for seq in [seq for seq in votes if seq <= certificate.seq]:
                 del votes[seq]
         self._roots = {seq: root for seq, root in self._roots.items() if seq >= certificate.seq}
+        self._withdrawn = {seq for seq in self._withdrawn if seq > certificate.seq}
         out.persist(effects.Stable(certificate))
         out.note(effects.BecameStable(certificate.seq, certificate.root))
         return True
 
     def own_unstable(self) -> list[Authenticated[Checkpoint]]:
         """Our votes above the stable checkpoint, to send them again."""
-        return [v for seq, v in sorted(self._votes.get(self._context.id, {}).items()) if seq > self.stable.seq]
+        own = self._votes.get(self._context.id, {})
+        return [v for seq, v in sorted(own.items()) if seq > self.stable.seq and seq not in self._withdrawn]
 
     def restore(self, stable: CheckpointCertificate, own: Iterable[Authenticated[Checkpoint]] = ()) -> None:
         """Recovery: the certificate of the snapshot, or a later one, and our votes since."""

@@ -233,11 +233,39 @@ class EvidenceFound:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """Our state at ``seq`` differs from the root that a quorum certified: stop, or repair from peers."""
+    """Observation: our state at ``seq`` is not what a quorum certified; it is fetched from peers.
+
+    Until then we execute nothing and say nothing that depends on the state.
+    """
 
     seq: Seq
-    ours: Digest
+    ours: Digest  # of a state found damaged in itself: of what it really holds
     certified: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key of the state and the SHA-256 of its value, in ours and in the certified one; None: it is not there."""
+
+    key: bytes
+    ours: Digest | None
+    certified: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """Observation: the certified state at ``seq`` is in the place of our wrong one."""
+
+    seq: Seq
+    differences: tuple[Difference, ...]  # the first of them, in the order of the tree
+
+
+@dataclass(frozen=True, slots=True)
+class CannotRepair:
+    """The replica has to stop: its state went wrong again soon after a repair, or there is none to repair it with."""
+
+    seq: Seq
+    repaired: Seq | None  # the checkpoint of the last repair
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +291,8 @@ Effect: TypeAlias = (
     | ViewEntered
     | EvidenceFound
     | Diverged
+    | Repaired
+    | CannotRepair
     | CatchingUp
 )
 

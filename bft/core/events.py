@@ -47,4 +47,9 @@ class SnapshotSaved:
     seq: Seq
 
 
-Event: TypeAlias = Start | Received | ClientRequest | Tick | SnapshotSaved
+@dataclass(frozen=True, slots=True)
+class StateDamaged:
+    """The state that we execute on is not what we computed: a value changed by itself."""
+
+
+Event: TypeAlias = Start | Received | ClientRequest | Tick | SnapshotSaved | StateDamaged

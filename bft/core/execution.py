@@ -91,6 +91,15 @@ class Execution:
     def adopt(self, seq: Seq) -> None:
         """The application holds the state of checkpoint ``seq``: continue from there."""
         invariant(seq >= self.last_executed, f"state transfer back from {self.last_executed} to {seq}")
+        self._continue_from(seq)
+
+    def replace(self, seq: Seq) -> list[CertifiedBatch]:
+        """As ``adopt``, in place of a wrong state: what was executed after ``seq``, to be executed again."""
+        again = [certified for executed, certified in self._archive.items() if executed > seq]
+        self._continue_from(seq)
+        return again
+
+    def _continue_from(self, seq: Seq) -> None:
         self.last_executed = seq
         self.time_ns = int.from_bytes(self._application.get_system(_CLOCK_KEY) or b"", "big")
         self.sessions.load(self._application)

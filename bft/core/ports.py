@@ -66,6 +66,14 @@ class Application(Protocol):
         """Collect the state with this root, reusing what equals our own or was collected for an earlier root."""
         ...
 
+    def begin_repair(self, seq: Seq, root: Digest) -> Digest:
+        """As ``begin_sync``, but our own state is damaged: reuse only what hashes to what is wanted; its true root."""
+        ...
+
+    def differences(self, limit: int) -> list[tuple[bytes, Digest | None, Digest | None]]:
+        """After a repair: the first keys that were wrong, with the hashes of the values in ours and the new state."""
+        ...
+
     def missing_nodes(self, limit: int) -> list[bytes]:
         """Paths to ask for next, none of them handed out already (see ``requeue_nodes``)."""
         ...

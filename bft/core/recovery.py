@@ -10,7 +10,6 @@ from bft.core.context import Context
 from bft.core.effects import Record
 from bft.core.evidence import EvidenceBook
 from bft.core.execution import Execution
-from bft.core.invariants import invariant
 from bft.core.messages import Batch, CertifiedBatch, CheckpointCertificate, Digest, Seq
 from bft.core.ordering import Ordering
 from bft.core.view_change import ViewChanges
@@ -65,14 +64,12 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
                 ordering.restore_headers(new_view.message.pre_prepares)
             case effects.Proven(evidence):
                 guilty.add(evidence)
-    own = {vote.message.seq: vote.message.root for vote in own_checkpoints}
     checkpoints.restore(stable, own_checkpoints)
     passed: list[tuple[Seq, Digest]] = []
     while (following := committed.get(execution.last_executed + 1)) is not None:
         execution.execute(following)
         seq = execution.last_executed
         if seq % context.parameters.checkpoint_interval == 0:
-            root = execution.checkpoint()
-            invariant(own.get(seq, root) == root, f"replay of the log gives another state at checkpoint {seq}")
-            passed.append((seq, root))
+            # Not compared with our own vote: if they differ, the state was wrong then or is now, and certificates tell.
+            passed.append((seq, execution.checkpoint()))
     return passed

@@ -11,7 +11,7 @@ from bft.core import effects, recovery
 from bft.core.checkpoints import Checkpoints
 from bft.core.context import Context, CurrentView
 from bft.core.effects import Effect, Outbox, Record, Rejection, ViewChangeCause
-from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, Tick
+from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, StateDamaged, Tick
 from bft.core.evidence import EvidenceBook, conflict
 from bft.core.execution import Execution
 from bft.core.held import HeldMessages
@@ -51,12 +51,15 @@ from bft.core.parameters import Parameters
 from bft.core.pending import PendingRequests
 from bft.core.ports import Admission, Application, Signer
 from bft.core.quorum import Quorums
+from bft.core.repair import Repair
 from bft.core.retransmission import Retransmission
 from bft.core.state_transfer import CatchUp, StateServer
 from bft.core.timers import Deadlines, Timer
 from bft.core.turns import Origin
 from bft.core.view_change import ViewChanges
 from bft.core.witness import Witness
+
+_DIFFERENCES_TOLD = 4  # of a repaired state, how many are named
 
 
 class Replica:
@@ -106,7 +109,7 @@ class Replica:
         self._executed_at_last_status: Seq = -1
         self._forgiven_at: tuple[View, Seq] | None = None  # when a pause of our own was last made allowance for
         self._passed_in_recovery: list[tuple[Seq, Digest]] = []
-        self._diverged = False
+        self._repair = Repair(parameters)
         self._handlers: dict[type, Callable[..., None]] = {
             Request: self._on_request,
             Proposal: self._on_proposal,
@@ -173,6 +176,11 @@ class Replica:
         return self._catch_up.transferring
 
     @property
+    def repairing(self) -> bool:
+        """Our state is wrong and is being fetched from peers: nothing may be read from it."""
+        return self._repair.under_way
+
+    @property
     def evidence(self) -> list[Evidence]:
         return list(self._guilty)
 
@@ -208,14 +216,14 @@ class Replica:
     @property
     def next_deadline_ns(self) -> int | None:
         """When the shell must send a ``Tick``, on the monotonic clock."""
-        return self._deadlines.earliest_ns
+        return None if self._repair.hopeless else self._deadlines.earliest_ns
 
     # --- the entry: `step`, or for many events at once `absorb` for each and then `settle`
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """Consume one event; the effects, in order."""
         out = Outbox()
-        if not self._diverged:
+        if not self._repair.hopeless:
             self._consume(event, now, out)
             self._settle(now, out)
         return out.effects
@@ -226,7 +234,7 @@ class Replica:
         `settle` must end the round.  What clients sent meanwhile then becomes one batch instead of one each.
         """
         out = Outbox()
-        if not self._diverged:
+        if not self._repair.hopeless:
             self._consume(event, now, out)
             self._change_view(now, out)
             while self._execute_next(now, out):
@@ -236,7 +244,7 @@ class Replica:
     def settle(self, now: Instant) -> list[Effect]:
         """End a round of absorbed events."""
         out = Outbox()
-        if not self._diverged:
+        if not self._repair.hopeless:
             self._settle(now, out)
         return out.effects
 
@@ -252,6 +260,8 @@ class Replica:
             case SnapshotSaved(seq):
                 self._checkpoints.saved(seq)
                 self._truncate(out)
+            case StateDamaged():
+                self._begin_repair(self.stable.root, now, out)
             case Start():
                 self._on_start(now, out)
 
@@ -282,7 +292,7 @@ class Replica:
         for seq, root in self._passed_in_recovery:  # the vote may have been lost with the log's torn tail
             self._checkpoints.take(seq, root, out)
             self._check_stable(seq, now, out)
-        self._stop_if_diverged(out)
+        self._repair_if_diverged(now, out)
         self._on_status_timeout(now, out)
 
     def _settle(self, now: Instant, out: Outbox) -> None:
@@ -364,12 +374,13 @@ class Replica:
     ) -> None:
         """A request, from its client or relayed by a backup."""
         message = request.message
-        if self._execution.already_executed(message):
+        trusted = not self._repair.under_way  # else our sessions may be wrong: say nothing of them
+        if trusted and self._execution.already_executed(message):
             self._reply_again(request, origin, out)
             return
         reason = (
             Rejection.OUTSIDE_WINDOW
-            if self._execution.outside_window(message)
+            if trusted and self._execution.outside_window(message)
             else self._pending.add(request, origin=origin, now_ns=now.monotonic_ns)
         )
         from_client = isinstance(origin, bytes)
@@ -417,7 +428,7 @@ class Replica:
     def _execute_next(self, now: Instant, out: Outbox) -> bool:
         """Execute the next batch if it committed here."""
         certified = self._ordering.certified(self._execution.last_executed + 1)
-        if certified is None or self._diverged:
+        if certified is None or self._repair.under_way:
             return False
         self._execute(certified, now, out)
         return True
@@ -436,7 +447,7 @@ class Replica:
             self._view_changes.progressed()
         if seq % self._context.parameters.checkpoint_interval == 0:
             self._checkpoints.take(seq, self._execution.checkpoint(), out)
-            self._stop_if_diverged(out)
+            self._repair_if_diverged(now, out)
             self._execution.trim_archive(self.stable.seq)
             self._state_server.release(min(seq, self.stable.seq), now_ns=now.monotonic_ns)
             self._check_stable(seq, now, out)
@@ -512,17 +523,31 @@ class Replica:
         """The window moves, whether or not we have executed that far; catch-up brings the rest."""
         if not self._checkpoints.adopt(certificate, out):
             return
-        self._stop_if_diverged(out)
         self._ordering.advance(certificate.seq)
         self._execution.trim_archive(certificate.seq)
         self._state_server.release(certificate.seq, now_ns=now.monotonic_ns)
         self._truncate(out)
+        self._repair_if_diverged(now, out)
 
-    def _stop_if_diverged(self, out: Outbox) -> None:
+    def _repair_if_diverged(self, now: Instant, out: Outbox) -> None:
         """Our state at a certified checkpoint is not what a quorum computed: we must not go on from it."""
-        if (roots := self._checkpoints.diverged()) is not None and not self._diverged:
-            self._diverged = True
-            out.note(effects.Diverged(self.stable.seq, *roots))
+        if (roots := self._checkpoints.diverged()) is not None:
+            self._begin_repair(roots[0], now, out)
+
+    def _begin_repair(self, ours: Digest, now: Instant, out: Outbox) -> None:
+        """Fetch the state of the stable checkpoint in the place of our own, unless that helped too short a time ago.
+
+        Until it is here we vote on order as ever, which takes no state, and execute, answer and certify nothing.
+        """
+        if self._repair.under_way:
+            return None
+        self._checkpoints.distrust()
+        if not self._repair.begin(self.stable.seq):
+            return out.note(effects.CannotRepair(self.stable.seq, self._repair.last))
+        held = self._catch_up.begin_repair(self.stable, out, now_ns=now.monotonic_ns)
+        out.note(effects.Diverged(self.stable.seq, held if ours == self.stable.root else ours, self.stable.root))
+        self._finish_transfer(now, out)
+        return None
 
     def _truncate(self, out: Outbox) -> None:
         if (seq := self._checkpoints.truncatable()) is not None:
@@ -662,7 +687,7 @@ class Replica:
         if isinstance(proven, Rejection):
             return out.reject(sender, message, proven)
         for certified in proven:
-            if self._diverged:
+            if self._repair.under_way:
                 return None
             out.persist(effects.Fetched(certified))
             self._execute(certified, now, out)
@@ -684,9 +709,22 @@ class Replica:
         target = self._catch_up.finished()
         if target is None:
             return
-        self._execution.adopt(target.seq)
+        again: list[CertifiedBatch] = []
+        if self._repair.under_way:
+            again = self._execution.replace(target.seq)
+            found = self._application.differences(_DIFFERENCES_TOLD)
+            comparable = target.seq == self._repair.seq  # else what was executed in between differs as well
+            differences = tuple(effects.Difference(*each) for each in found) if comparable else ()
+            out.note(effects.Repaired(target.seq, differences))
+            self._repair.done(target.seq)
+        else:
+            self._execution.adopt(target.seq)
         self._checkpoints.take(target.seq, target.root, out)
         self._forget_settled(now)
+        for certified in again:
+            if self._repair.under_way:
+                break
+            self._execute(certified, now, out)
 
     def _forget_settled(self, now: Instant) -> None:
         """Requests that are no longer owed though no batch we executed held them.

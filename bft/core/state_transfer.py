@@ -15,6 +15,7 @@ from bft.core.messages import (
     Batches,
     CertifiedBatch,
     CheckpointCertificate,
+    Digest,
     FetchBatches,
     FetchState,
     ReplicaId,
@@ -146,12 +147,21 @@ class CatchUp:
 
     def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         """Collect the state behind a stable checkpoint; what an earlier target brought is kept."""
+        self._application.begin_sync(target.seq, target.root)
+        self._begin(target, out, now_ns=now_ns)
+
+    def begin_repair(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> Digest:
+        """Collect it to take the place of our own, which is wrong; the root of what our own really holds."""
+        root = self._application.begin_repair(target.seq, target.root)
+        self._begin(target, out, now_ns=now_ns)
+        return root
+
+    def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         self._target = target
         self._began_ns = now_ns
         self._useless = set()
         self._slow = set()
         self._questions = {}
-        self._application.begin_sync(target.seq, target.root)
         self._ask_nodes(out, now_ns)
 
     def on_state_chunk(self, sender: ReplicaId, chunk: StateChunk, out: Outbox, *, now_ns: int) -> Rejection | None:

@@ -16,5 +16,6 @@ class Counters:
     view_changes: int = 0  # views left
     views_entered: int = 0
     stable_checkpoints: int = 0
+    divergences: int = 0  # of our state from the certified one, each repaired
     queries: int = 0
     rejections: Counter[str] = field(default_factory=Counter)  # by reason, an enumeration

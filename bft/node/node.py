@@ -1,6 +1,7 @@
 """One replica: a task that owns the core, and the links, the log and the snapshots round it."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -12,10 +13,10 @@ from bft.codec import Limits, QueryAnswer, encode_frame
 from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
-from bft.core.events import Event, Instant, SnapshotSaved, Start, Tick
+from bft.core.events import Event, Instant, SnapshotSaved, Start, StateDamaged, Tick
 from bft.core.messages import Seq
 from bft.core.replica import Replica
-from bft.errors import ConfigurationError, DataDirectoryError
+from bft.errors import ConfigurationError, DivergedError
 from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame, Inbox
@@ -27,6 +28,7 @@ from bft.node.counters import Counters
 from bft.node.gate import ClientQuery, Gate
 from bft.node.identity import CertificateAdmission, load_identity
 from bft.node.outgoing import Outgoing, Round
+from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
 from bft.statemachine.loader import ServiceNotFound, load_service
 from bft.statemachine.replicated import ReplicatedState
@@ -106,6 +108,7 @@ class Node:
         self._gate = Gate(authenticator, self._clients, core.is_redundant, core.expects, pooled=threads > 0)
         self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
+        self._scrubber = Scrubber(self._state.scrub, self._on_damage)
         self.counters: Final = Counters()
         self._started_ns = time.monotonic_ns()
         self._recover()
@@ -159,6 +162,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._run_core())
                 tasks.create_task(self._snapshots.run())
+                tasks.create_task(self._scrubber.run())
                 tasks.create_task(self._peers.listener.serve())
                 tasks.create_task(self._clients.listener.serve())
                 for dialer in self._peers.dialers.values():
@@ -282,7 +286,17 @@ class Node:
         self._local.append(SnapshotSaved(seq))
         self._wake()
 
+    def _on_damage(self) -> None:
+        self._local.append(StateDamaged())
+        self._wake()
+
+    @property
+    def scrubber(self) -> Scrubber:
+        return self._scrubber
+
     def _answer(self, queries: list[ClientQuery]) -> None:
+        if self._core.repairing:  # the client asks others
+            queries = []
         for link, query in queries:
             certificate = link.certificate
             name = certificate.subject_identity.name
@@ -317,10 +331,16 @@ class Node:
             case fx.CatchingUp(seq, received, wanted):
                 _log.info("catching up", seq=seq, nodes_received=received, nodes_wanted=wanted)
             case fx.Diverged(seq, ours, certified):
-                raise DataDirectoryError(
-                    f"the state at {seq} has root {ours.hex()[:16]}, certified is {certified.hex()[:16]}: the data of "
-                    "this replica is damaged, or the service is not deterministic"
+                counters.divergences += 1
+                _log.error(
+                    "state diverged: it is fetched from the others", seq=seq, ours=ours.hex(), certified=certified.hex()
                 )
+            case fx.Repaired(seq, differences):
+                _log.warning("state repaired", seq=seq, differences=len(differences))
+                for difference in differences:
+                    _log.error("the state differed", seq=seq, **_described(difference))
+            case fx.CannotRepair(seq, repaired):
+                raise DivergedError(_hopeless(seq, repaired))
 
     # --- start
 
@@ -345,3 +365,22 @@ class Node:
                 last_executed=self._core.last_executed,
                 view=self._core.view,
             )
+
+
+def _described(difference: fx.Difference) -> dict[str, str]:
+    """A difference for the log: the key as the trie has it, and the hashes of both values."""
+    return {
+        "key": repr(difference.key),
+        "path": hashlib.sha256(difference.key).hexdigest()[:16],
+        "ours": "absent" if difference.ours is None else difference.ours.hex(),
+        "certified": "absent" if difference.certified is None else difference.certified.hex(),
+    }
+
+
+def _hopeless(seq: Seq, repaired: Seq | None) -> str:
+    if repaired is None:
+        return "the state is damaged and there is no stable checkpoint to repair it with: restart the replica"
+    return (
+        f"the state diverged at checkpoint {seq}, soon after it was repaired at {repaired}: the service is not "
+        "deterministic on this replica (other code, another version, hidden input), or its memory is faulty"
+    )

@@ -28,6 +28,8 @@ def status_of(node: Node) -> dict[str, Any]:
         "saved_state": node.saved_seq,
         "state_root": core.state_root.hex(),
         "transferring": core.transferring,
+        "repairing": core.repairing,
+        "divergences": counters.divergences,
         "executed_operations": counters.executed_operations,
         "executed_requests": counters.executed_requests,
         "executed_batches": counters.executed_batches,

@@ -136,6 +136,10 @@ class KeySpace:
         self._index = None
         self._stale = {}
 
+    def settled(self, key: bytes, otherwise: bytes) -> bytes | None:
+        """The value of a prefixed key; `otherwise` if it was written since the last `take_changes`."""
+        return otherwise if key in self._dirty else self._data.get(key)
+
     def take_changes(self) -> dict[bytes, bytes | None]:
         """Return prefixed key and value (None: absent) of all that was written since the last call."""
         dirty, self._dirty = self._dirty, {}

@@ -2,11 +2,14 @@
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import islice
 from typing import Final
 
 from bft.statemachine.api import MESSAGE_LENGTH_MAX, ApplicationError, Context, Poll, ReadContext, StateMachine
 from bft.statemachine.keyspace import ReadView
 from bft.statemachine.results import encode_error, encode_ok
+from bft.statemachine.scrub import Scrub
 from bft.statemachine.store import Store
 from bft.statemachine.sync import StateSync
 from bft.statemachine.trie import MerkleTrie
@@ -33,6 +36,7 @@ class ReplicatedState:
         self._last_time_ns = 0
         self._pinned: dict[int, MerkleTrie] = {}  # checkpoint by seq; bounded by `release_below`
         self._sync: tuple[int, StateSync] | None = None
+        self._suspect: MerkleTrie | None = None  # the wrong state, while it is repaired
 
     # --- execution ------------------------------------------------------------------------------------------------
 
@@ -161,6 +165,10 @@ class ReplicatedState:
         self._adopt(seq, MerkleTrie().update(dict(items)))
         return self._store.trie.root
 
+    def scrub(self) -> Scrub:
+        """Begin to look for values that changed by themselves since the last checkpoint was taken."""
+        return self._store.scrub()
+
     # --- fetching another state ---------------------------------------------------------------------------------------
 
     def begin_sync(self, seq: int, root: bytes) -> None:
@@ -172,6 +180,26 @@ class ReplicatedState:
             self._sync = seq, StateSync(root, self._store.trie)
         else:
             self._sync = seq, self._sync[1].towards(root)
+
+    def begin_repair(self, seq: int, root: bytes) -> bytes:
+        """As `begin_sync`, when the state here is wrong; the root of what it really holds.
+
+        Nothing is taken on trust: the trie is built afresh from the values, so that no stale hash passes for a sound
+        value.  O(state).  The checkpoints from `seq` on are let go of, for they may be wrong as well.
+        """
+        held = self._pinned.get(seq, self._store.trie)
+        self._suspect = MerkleTrie().update(dict(held.items()))
+        self._pinned = {at: trie for at, trie in self._pinned.items() if at < seq}
+        self._sync = seq, StateSync(root, self._suspect)
+        return self._suspect.root
+
+    def differences(self, limit: int) -> list[tuple[bytes, bytes | None, bytes | None]]:
+        """After a repair: the first keys whose value was not the certified one, and SHA-256 of both; then forgotten."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is None:
+            return []
+        changes = islice(self._store.trie.changes_since(suspect), limit)
+        return [(key, _digest(suspect.get(key)), _digest(value)) for key, value in changes]
 
     def missing_nodes(self, limit: int) -> list[bytes]:
         """Return at most `limit` paths to ask peers for; none twice unless requeued."""
@@ -213,6 +241,10 @@ class ReplicatedState:
         self._store.load(trie)
         self._operations, self._last_seq, self._last_time_ns = position
         self._pinned[seq] = trie
+
+
+def _digest(value: bytes | None) -> bytes | None:
+    return None if value is None else sha256(value).digest()
 
 
 def _checked(value: bytes) -> bytes:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from bft.statemachine.keyspace import KeySpace
-from bft.statemachine.trie import MerkleTrie
+from bft.statemachine.scrub import Scrub
+from bft.statemachine.trie import Leaf, MerkleTrie
 
 _APPLICATION_PREFIX: Final = b"a"
 _SYSTEM_PREFIX: Final = b"s"
@@ -49,6 +50,17 @@ class Store:
         self.application.load(application)
         self.system.load(system)
         self._trie = trie
+
+    def scrub(self) -> Scrub:
+        """Begin a pass over the state as of the last checkpoint, together with the values that `get` returns."""
+        spaces = {_APPLICATION_PREFIX: self.application, _SYSTEM_PREFIX: self.system}
+
+        def in_use(leaf: Leaf) -> bytes | None:
+            if self._trie.leaf(leaf.key) is not leaf:  # written since: the next pass looks at what was
+                return leaf.value
+            return spaces[leaf.key[:1]].settled(leaf.key, leaf.value)
+
+        return Scrub(self._trie, in_use)
 
     @staticmethod
     def system_record_in(trie: MerkleTrie, key: bytes) -> bytes | None:

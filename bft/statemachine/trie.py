@@ -147,13 +147,17 @@ class MerkleTrie:
         return self if top is self._top else MerkleTrie(top)
 
     def get(self, key: bytes) -> bytes | None:
+        leaf = self.leaf(key)
+        return None if leaf is None else leaf.value
+
+    def leaf(self, key: bytes) -> Leaf | None:
         node = self._top
         path = path_of(key)
         depth = 0
         while isinstance(node, Inner):
             node = node.child(path[depth])
             depth += 1
-        return node.value if node is not None and node.key == key else None
+        return node if node is not None and node.key == key else None
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all (key, value), in the order of their paths."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from bft.core.effects import (
     Accepted,
     BecameStable,
+    CannotRepair,
     CheckpointTaken,
     Committed,
     Diverged,
@@ -93,6 +94,7 @@ class Checker:
             BecameStable: lambda _, effect: proven.same_root(effect.seq, effect.root),
             EvidenceFound: self._on_evidence,
             Diverged: lambda host, effect: self._fail(f"replica {host.id} diverged at {effect.seq}"),
+            CannotRepair: lambda host, effect: self._fail(f"replica {host.id} cannot repair its state at {effect.seq}"),
             Rejected: self._on_rejected,
             ViewChangeStarted: self._on_view_change_started,
         }

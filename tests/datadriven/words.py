@@ -95,6 +95,10 @@ class Words:
                 return f"found {self.message(effect.evidence)}"
             case effects.Diverged():
                 return f"diverged seq={effect.seq}"
+            case effects.Repaired():
+                return f"repaired seq={effect.seq} differences={len(effect.differences)}"
+            case effects.CannotRepair():
+                return f"cannot repair seq={effect.seq} repaired={effect.repaired}"
             case effects.CatchingUp():
                 return f"catching up seq={effect.seq} received={effect.nodes_received} wanted={effect.nodes_wanted}"
             case _:

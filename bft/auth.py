@@ -45,7 +45,14 @@ S = TypeVar("S", bound=SignedMessage)
 VERIFIED_MAX: Final = 65_536  # digests remembered, about 10 MiB
 CLIENT_KEYS_MAX: Final = 16_384  # verdicts on client keys remembered
 _NOT_BETWEEN_REPLICAS: Final = frozenset(  # a HELLO opens a link and is no message of it
-    {MessageType.HELLO, MessageType.REPLY, MessageType.REFUSAL, MessageType.QUERY, MessageType.QUERY_ANSWER}
+    {
+        MessageType.HELLO,
+        MessageType.REPLY,
+        MessageType.REFUSAL,
+        MessageType.QUERY,
+        MessageType.QUERY_ANSWER,
+        MessageType.WATCH,
+    }
 )
 
 

@@ -73,9 +73,13 @@ class DivergedError(BftError):
 
 
 class NoQuorum(BftError):
-    """Too few replicas are reachable to serve anything; the operation was not sent and did not happen."""
+    """Too few replicas, `replies` of them, could be reached; the operation was not sent and did not happen."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, text: str, *, replies: int = 0) -> None:
+        super().__init__(text)
+        self.replies = replies
 
 
 class Timeout(BftError):
@@ -93,9 +97,16 @@ class Timeout(BftError):
 
 
 class Overloaded(BftError):
-    """More replicas than can be faulty refused for lack of room: the operation did not happen, try later."""
+    """There was no room for it, in this client or at more replicas than can be faulty: it did not happen.
+
+    Trying again is of no use for the next `retry_after` seconds.
+    """
 
     exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, text: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class ApplicationError(BftError):
@@ -106,11 +117,26 @@ class ApplicationError(BftError):
         self.code = code
 
 
+class Compacted(BftError):
+    """The history no longer reaches back so far: `revision` is the first whose events are still all known.
+
+    Read what there is now, and watch from the revision of what was read.
+    """
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            f"the history was compacted: it begins with revision {revision}; read anew and go on from there"
+        )
+        self.revision = revision
+
+
 class SessionLost(BftError):
     """The replicas forgot the session: whether operations in flight executed can no longer be known.
 
     The client opens a new session by itself; only the caller can decide whether to submit those operations again.
     """
+
+    ambiguous = True  # as a Timeout's
 
 
 class VerificationFailed(BftError):

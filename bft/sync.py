@@ -21,6 +21,7 @@ from bft.client import (
     Compare,
     DeleteResult,
     Entry,
+    Event,
     RangeResult,
     Result,
     StoreStatus,
@@ -142,6 +143,10 @@ class SyncClient:
     ) -> TxnResult:
         return self._run(self._client.txn(compare, then, otherwise, timeout=timeout))
 
+    def watch(self, prefix: bytes = b"", *, key: bytes | None = None, since: int | None = None) -> Iterator[Event]:
+        """As `Client.watch`; each step waits for the next event."""
+        return self._iterate(self._client.watch(prefix, key=key, since=since))
+
     def store_status(self, *, timeout: float | None = None) -> StoreStatus:
         return self._run(self._client.store_status(timeout=timeout))
 
@@ -159,6 +164,7 @@ class SyncClient:
 
     async def _shut(self) -> None:
         await self._client.close()
+        await asyncio.get_running_loop().shutdown_asyncgens()
         failing = asyncio.all_tasks() - {asyncio.current_task()}
         if failing:
             await asyncio.wait(failing)  # calls of other threads: each must learn that it failed

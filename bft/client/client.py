@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,10 +17,13 @@ from bft.client.kv import KeyValueClient
 from bft.client.links import WAITING_BYTES_MAX, ReplicaLink
 from bft.client.result import Result
 from bft.client.settings import ClientSettings
-from bft.codec import Limits, MessageType
+from bft.client.watch import Watches
+from bft.codec import Limits, MessageType, decode_body
 from bft.config import ClusterConfig, load_cluster
-from bft.errors import BftError, NoQuorum, Timeout
+from bft.core.quorum import Quorums
+from bft.errors import BftError, NoQuorum, Overloaded, SessionLost, Timeout
 from bft.net.link import LinkSettings
+from bft.statemachine.kv import Event, prefix_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Client(KeyValueClient):
             nonce=time.time_ns,
         )
         self._links: tuple[ReplicaLink, ...] = ()
+        self._watches = Watches(Quorums.of(cluster.parameters.n), self, most=self._settings.watches_max)
         self._room = asyncio.Semaphore(self._settings.calls_max)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
@@ -153,6 +159,7 @@ class Client(KeyValueClient):
     async def close(self) -> None:
         """Fail the calls under way with ClientClosed and close the links; idempotent."""
         self._dispatcher.close(_closed)
+        self._watches.close(_closed(False))
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -192,6 +199,40 @@ class Client(KeyValueClient):
             return await waiter
         finally:
             room.release()
+
+    async def watch(
+        self, prefix: bytes = b"", *, key: bytes | None = None, since: int | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Every change of a key that begins with ``prefix`` (or of this one ``key``), in order, for ever.
+
+        It begins with the events of revision ``since``; without it, with what happens after the first event was asked
+        for.  At least one correct replica vouches for each event, and none is left out; the watch goes on by itself
+        over lost links and view changes.  To read and then miss nothing, watch from behind what was read:
+
+        >>> page = await client.range(prefix=b"job/")
+        >>> revision = await client.put(b"job/1", b"ready")
+        >>> async for event in client.watch(b"job/", since=page.revision + 1):
+        ...     print(event.kind.name, event.key, event.entry.value, event.revision == revision)
+        ...     break
+        PUT b'job/1' b'ready' True
+
+        Raises Compacted when the replicas no longer know all events since then, Overloaded when this client or the
+        replicas have too many watches, ClientClosed; without ``since`` also what `call` raises.
+        """
+        if since is None:
+            since = (await self.store_status()).revision + 1
+        start, end = (prefix, prefix_end(prefix)) if key is None else (key, key + b"\0")
+        events = self._watches.watch(start, end, max(since, 1), self._pass_time)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    async def _pass_time(self) -> None:
+        """Have something ordered, which lets the service's clock go on."""
+        with suppress(Timeout, Overloaded, SessionLost):
+            await self.store_status()
 
     def status(self) -> ClientStatus:
         """What this client knows of its session and of the replicas."""
@@ -234,6 +275,7 @@ class Client(KeyValueClient):
 
     def on_up(self, replica: int) -> None:
         self._dispatcher.on_link_up(replica, self._now())
+        self._watches.on_link(replica)
         self._arm()
 
     def on_down(self, replica: int) -> None:
@@ -250,6 +292,8 @@ class Client(KeyValueClient):
                     self._dispatcher.on_reply(replica, reply, now)
                 elif frame_type == MessageType.REFUSAL:
                     self._dispatcher.on_refusal(replica, self._authenticator.open_refusal(body), now)
+                elif frame_type == MessageType.QUERY_ANSWER:
+                    self._watches.on_answer(replica, decode_body(frame_type, body, self._limits).unverified)
         finally:
             self._arm()
 
@@ -298,7 +342,8 @@ class Client(KeyValueClient):
         up = sum(link.is_up for link in self._links)
         weak = (len(self._links) - 1) // 3 + 1
         if up < weak:
-            return NoQuorum(f"{up} of {len(self._links)} replicas could be reached, {weak} are needed: {trouble}")
+            text = f"{up} of {len(self._links)} replicas could be reached, {weak} are needed: {trouble}"
+            return NoQuorum(text, replies=up)
         text = "no session was opened in time"
         return Timeout(f"{text}: {trouble}" if trouble else text, ambiguous=False)
 

@@ -241,7 +241,7 @@ class Dispatcher:
         """Give up the calls that waited too long; send again what has had no answer."""
         overloaded = any(exchange.is_overloaded for exchange in self._under_way())
         for call in self._bundler.expired(now):
-            _fail(call.waiter, self._unsent(overloaded=overloaded))
+            _fail(call.waiter, self._unsent(now, overloaded=overloaded))
         for exchange in self._under_way():
             for call in exchange.expired(now):
                 _fail(call.waiter, self._unanswered(exchange))
@@ -355,9 +355,11 @@ class Dispatcher:
         text = "no result in time, but the operation was sent and may execute"
         return Timeout(f"{text}: {why}" if why else text, ambiguous=True)
 
-    def _unsent(self, *, overloaded: bool) -> BftError:
+    def _unsent(self, now: float, *, overloaded: bool) -> BftError:
         if overloaded:
-            return Overloaded("the replicas are overloaded; the operation was not sent: try again later")
+            text = "the replicas are overloaded; the operation was not sent: try again later"
+            again_at = min((e.resend_at for e in self._under_way() if e.is_overloaded), default=now)
+            return Overloaded(text, retry_after=max(again_at - now, self._round_trip.timeout))
         trouble = self._links.trouble()
         why = trouble if trouble and not self._can_be_heard() else "no answer to what was sent before"
         return Timeout(f"the operation could not be sent in time: {why}", ambiguous=False)

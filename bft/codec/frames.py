@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
-from bft.codec.limits import NIBBLES_MAX, PATH_DIGESTS_MAX, REFUSAL_REASON, REPLY, Limits
+from bft.codec.limits import NIBBLES_MAX, PATH_DIGESTS_MAX, REFUSAL_REASON, REPLY, WATCH_OPERATION, Limits
 from bft.codec.statements import (
     SIGNED_FIELDS,
     Decoded,
@@ -72,7 +72,20 @@ class QueryAnswer:
     result: bytes
 
 
-FrameMessage: TypeAlias = PeerMessage | Reply | Refusal | Hello | Query | QueryAnswer
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """WATCH: a QUERY whose answer may wait for up to `wait_ms` until there is news; not signed, not ordered.
+
+    A link's next one with the same `watch` takes its place: the earlier one is not answered any more.
+    """
+
+    watch: int  # of the client's choice
+    nonce: int  # the QUERY-ANSWER repeats it
+    wait_ms: int
+    operation: bytes
+
+
+FrameMessage: TypeAlias = PeerMessage | Reply | Refusal | Hello | Query | QueryAnswer | Watch
 
 _STATUSES: Final = {int(status): status for status in ReplyStatus}
 _ROLES: Final = {str(role): role for role in Role}
@@ -169,6 +182,7 @@ _FIELDS: Final[dict[type, tuple[MessageType, Callable[[Any], tuple[Any, ...]]]]]
     Hello: (MessageType.HELLO, lambda m: (m.cluster, m.epoch, str(m.role), m.name)),
     Query: (MessageType.QUERY, lambda m: (m.nonce, m.operation)),
     QueryAnswer: (MessageType.QUERY_ANSWER, lambda m: (m.nonce, m.seq, m.result)),
+    Watch: (MessageType.WATCH, lambda m: (m.watch, m.nonce, m.wait_ms, m.operation)),
 }
 _HEADS: Final = {kind: bytes((PROTOCOL_VERSION, kind)) for kind in MessageType}
 
@@ -336,6 +350,16 @@ def _query_answer(_: Decoder, body: bytes) -> QueryAnswer:
     return QueryAnswer(natural(nonce, "nonce"), natural(seq, "seq"), blob(result, "result", REPLY))
 
 
+def _watch(_: Decoder, body: bytes) -> Watch:
+    watch, nonce, wait_ms, operation = unpack(body, fields=4, array_max=4)
+    return Watch(
+        natural(watch, "watch"),
+        natural(nonce, "nonce"),
+        natural(wait_ms, "wait_ms"),
+        blob(operation, "operation", WATCH_OPERATION),
+    )
+
+
 _BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MessageType.PROPOSAL: _proposal,
     MessageType.EVIDENCE: _evidence,
@@ -352,6 +376,7 @@ _BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MessageType.HELLO: _hello,
     MessageType.QUERY: _query,
     MessageType.QUERY_ANSWER: _query_answer,
+    MessageType.WATCH: _watch,
 }
 _BARE: Final = frozenset(  # frames that are one signed statement
     {

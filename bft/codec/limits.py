@@ -26,6 +26,7 @@ HELLO: Final = 1 + INTEGER + 3 * (HEAD + 64)
 REFUSAL_REASON: Final = 256
 REPLY: Final = 16 << 20  # a service's results have no limit of their own
 PATH_DIGESTS_MAX: Final = 64
+WATCH_OPERATION: Final = 8192  # a replica keeps it while the watch waits
 
 
 def signed(payload: int) -> int:
@@ -119,7 +120,12 @@ class Limits:
             array_max=max(8, p.n, p.window, p.operations_max, p.batch_requests_max, p.transfer_nodes_max),
             peer=MappingProxyType(hello | framed),
             client=MappingProxyType(
-                hello | {MessageType.REQUEST: framed[MessageType.REQUEST], MessageType.QUERY: query + 2}
+                hello
+                | {
+                    MessageType.REQUEST: framed[MessageType.REQUEST],
+                    MessageType.QUERY: query + 2,
+                    MessageType.WATCH: 1 + 3 * INTEGER + HEAD + WATCH_OPERATION + 2,
+                }
             ),
             sdk=MappingProxyType(
                 hello

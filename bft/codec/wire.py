@@ -47,6 +47,7 @@ class MessageType(IntEnum):
     HELLO = 48
     QUERY = 49
     QUERY_ANSWER = 50
+    WATCH = 51
 
 
 def pack(value: tuple[Any, ...]) -> bytes:

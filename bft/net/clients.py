@@ -2,7 +2,7 @@
 
 import ssl
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from bft.config import Address
@@ -43,9 +43,11 @@ class ClientPort:
         settings: LinkSettings,
         inbox: Inbox,
         notices: Notices,
+        on_closed: Callable[[Link], None],
     ) -> None:
         self._inbox = inbox
         self._notices = notices
+        self._on_closed = on_closed  # of an admitted link
         self._clients: dict[bytes, _Client] = {}
         self._links = 0
         self._unflushed: dict[Link, None] = {}
@@ -134,6 +136,7 @@ class ClientPort:
         client = self._clients[key]
         self._links -= 1
         self._unflushed.pop(link, None)
+        self._on_closed(link)
         client.links.remove(link)
         for session in [session for session, at in client.sessions.items() if at is link]:
             del client.sessions[session]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bft.auth import Authenticator
-from bft.codec import MessageType, Query, decode_body
+from bft.codec import MessageType, Query, Watch, decode_body
 from bft.core.events import ClientRequest, Event, Received
 from bft.core.messages import Authenticated, Batches, Bodies, Commit, Prepare, Request, RequestKind, StateChunk
 from bft.errors import InvalidMessage
@@ -29,7 +29,7 @@ class ClientQuery(NamedTuple):
     """A query, and where its answer goes."""
 
     link: Link
-    query: Query
+    query: Query | Watch
 
 
 class Gate:
@@ -85,10 +85,10 @@ class Gate:
         return Received(sender, self._authenticator.open_peer(sender, frame.type, frame.body))
 
     async def _open_client(self, frame: Frame) -> Event | ClientQuery:
-        if frame.type == MessageType.QUERY:
+        if frame.type in (MessageType.QUERY, MessageType.WATCH):
             return ClientQuery(frame.link, decode_body(frame.type, frame.body, self._authenticator.limits).unverified)
         if frame.type != MessageType.REQUEST:
-            raise InvalidMessage("a client sends requests and queries")
+            raise InvalidMessage("a client sends requests, queries and watches")
         request = self._authenticator.open_request(frame.source.key, frame.body)
         self._clients.remember(frame.source.key, answer_key(request), frame.link)
         return ClientRequest(request)

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from bft.auth import Authenticator, KeySigner, VerifiedStatements
-from bft.codec import Limits, QueryAnswer, encode_frame
+from bft.codec import Limits, QueryAnswer, Watch, encode_frame
 from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
@@ -20,7 +20,7 @@ from bft.errors import ConfigurationError, DivergedError
 from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame, Inbox
-from bft.net.link import LinkSettings
+from bft.net.link import Link, LinkSettings
 from bft.net.notices import Notices
 from bft.net.peers import OUTBOUND_BYTES_MAX as PEER_OUTBOUND_BYTES_MAX
 from bft.net.peers import PeerNetwork
@@ -30,6 +30,8 @@ from bft.node.identity import CertificateAdmission, load_identity
 from bft.node.outgoing import Outgoing, Round
 from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
+from bft.node.watches import Watches
+from bft.statemachine.api import Poll
 from bft.statemachine.loader import ServiceNotFound, load_service
 from bft.statemachine.replicated import ReplicatedState
 from bft.storage.directory import DataDirectory
@@ -102,7 +104,9 @@ class Node:
             ),
             inbox=self._inbox,
             notices=notices,
+            on_closed=self._on_client_closed,
         )
+        self._watches = Watches(self._clients, self._poll, self._wake)
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
         core = self._core
         self._gate = Gate(authenticator, self._clients, core.is_redundant, core.expects, pooled=threads > 0)
@@ -127,6 +131,10 @@ class Node:
     @property
     def clients(self) -> ClientPort:
         return self._clients
+
+    @property
+    def watches(self) -> Watches:
+        return self._watches
 
     @property
     def gate(self) -> Gate:
@@ -177,6 +185,7 @@ class Node:
             await self._outgoing.drain()
         self._peers.close()
         self._clients.close()
+        self._watches.close()
         self._snapshots.close()
         self._pool.close()
         await self._data.close()
@@ -195,7 +204,9 @@ class Node:
             await asyncio.sleep(0)
 
     async def _wait_for_work(self) -> None:
-        while not self._inbox and not self._local and self._outgoing.failure is None:
+        while not (self._inbox or self._local or self._watches.is_behind(self._core.last_executed)):
+            if self._outgoing.failure is not None:
+                return
             overdue_ns = self._overdue_ns()
             if overdue_ns >= 0:
                 if overdue_ns > _PAUSED_NS:
@@ -249,6 +260,8 @@ class Node:
         self.counters.frames += len(frames)
         await self._carry_out(effects, now)
         self._answer(queries)
+        self._watches.serve(self._core.last_executed)
+        self._clients.flush()
 
     # --- effects
 
@@ -298,14 +311,23 @@ class Node:
         if self._core.repairing:  # the client asks others
             queries = []
         for link, query in queries:
+            if isinstance(query, Watch):
+                self._watches.take(link, query, self._core.last_executed)
+                continue
             certificate = link.certificate
             name = certificate.subject_identity.name
             result = self._state.query(query.operation, client=certificate.public_key.raw, client_name=name)
             answer = QueryAnswer(query.nonce, self._core.last_executed, result)
             self._clients.send_on(link, encode_frame(answer))
-        if queries:
-            self.counters.queries += len(queries)
-            self._clients.flush()
+        self.counters.queries += len(queries)
+
+    def _on_client_closed(self, link: Link) -> None:
+        self._watches.drop(link)
+
+    def _poll(self, link: Link, operation: bytes) -> Poll:
+        certificate = link.certificate
+        name = certificate.subject_identity.name
+        return self._state.poll(operation, client=certificate.public_key.raw, client_name=name)
 
     def _observe(self, effect: Effect) -> None:
         counters = self.counters

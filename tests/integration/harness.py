@@ -40,6 +40,7 @@ def make_cluster(
     *,
     name: str = "test-0badcafe",
     service: str = KEY_VALUE,
+    service_options: Any = None,
     durability: str = "fsync",
     verify_threads: int = 0,
     **parameters: int,
@@ -50,7 +51,9 @@ def make_cluster(
     ports = free_ports(3 * n)
     addresses = [Address("127.0.0.1", port) for port in ports]
     entries = tuple(ReplicaEntry(i, key.public.raw, *addresses[3 * i : 3 * i + 3]) for i, key in enumerate(keys))
-    cluster = ClusterConfig(name, 0, service, directory / "ca" / "ca.crt", entries, Parameters(n=n, **parameters))
+    ca = directory / "ca" / "ca.crt"
+    limits = Parameters(n=n, **parameters)
+    cluster = ClusterConfig(name, 0, service, ca, entries, limits, service_options or {})
     (directory / "cluster.toml").write_text(cluster.dump(ca="ca/ca.crt"))
     for i, key in enumerate(keys):
         home = directory / f"replica-{i}"

@@ -13,6 +13,7 @@ from bft.codec import (
     MessageType,
     Query,
     QueryAnswer,
+    Watch,
     decode_body,
     decode_payload,
     encode_body,
@@ -155,6 +156,7 @@ FRAMES = {
     "refusal": st.builds(Refusal, numbers, numbers, st.text(max_size=60)),
     "hello": st.builds(Hello, names, numbers, st.sampled_from(Role), names),
     "query": st.builds(Query, numbers, st.binary(max_size=300)),
+    "watch": st.builds(Watch, numbers, numbers, numbers, st.binary(max_size=300)),
     "query-answer": st.builds(QueryAnswer, numbers, numbers, st.binary(max_size=300)),
 }
 PAYLOADS = {

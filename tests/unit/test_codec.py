@@ -12,12 +12,14 @@ from bft.codec import (
     Limits,
     MessageType,
     Query,
+    Watch,
     decode_body,
     decode_payload,
     encode_body,
     encode_frame,
     encode_payload,
 )
+from bft.codec.limits import WATCH_OPERATION
 from bft.core.messages import (
     Authenticated,
     Batch,
@@ -354,6 +356,9 @@ class TestCounts:
 
     def test_bytes_of_a_query(self):
         self.check(lambda size: Query(1, bytes(size)), PARAMETERS.request_bytes_max)
+
+    def test_watch(self):
+        self.check(lambda size: Watch(1, 2, 3, bytes(size)), WATCH_OPERATION)
 
 
 @pytest.mark.parametrize("field", ["cluster", "name"])

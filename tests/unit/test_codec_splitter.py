@@ -58,7 +58,7 @@ def test_a_type_that_the_link_does_not_take_is_refused(kind):
 
 
 def test_clients_get_through_only_what_clients_send():
-    assert set(LIMITS.client) == {MessageType.HELLO, MessageType.REQUEST, MessageType.QUERY}
+    assert set(LIMITS.client) == {MessageType.HELLO, MessageType.REQUEST, MessageType.QUERY, MessageType.WATCH}
     assert "type 18" in refusal(STATUS, LIMITS.client)
 
 

@@ -95,6 +95,7 @@ async def client_port(directory: Path) -> AsyncIterator[tuple[ClientPort, Inbox,
             limits.client,
             waiting_bytes_max=1 << 20,
         ),
+        on_closed=lambda link: None,
         inbox=inbox,
         notices=Notices(),
     )

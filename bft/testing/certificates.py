@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from bft.core.messages import (
+    NULL_DIGEST,
     Authenticated,
     CheckpointCertificate,
     Commit,
@@ -18,6 +19,7 @@ from bft.core.messages import (
     ReplicaId,
     Seq,
     View,
+    ViewChange,
 )
 from bft.testing.trace import describe
 
@@ -78,13 +80,31 @@ class Certificates:
             self.roots.pop(seq, None)
 
     def check_new_view(self, new_view: NewView) -> None:
-        """Nothing committed in an earlier view is contradicted by what the new view begins with."""
+        """It begins with what its view changes call for, and contradicts nothing committed in an earlier view."""
         changes = [change.message for change in new_view.view_changes]
         if not self._is_quorum(change.replica for change in changes):
             self._fail(f"view {new_view.view} begins without a quorum")
         low = max(change.stable.seq for change in changes)
         proposed = {header.message.seq: header.message.digest for header in new_view.pre_prepares}
+        if (
+            proposed != _re_proposed(changes, low)
+            or len(proposed) != len(new_view.pre_prepares)
+            or any(header.message.view != new_view.view for header in new_view.pre_prepares)
+            or any(change.view != new_view.view for change in changes)
+        ):
+            self._fail(f"view {new_view.view} begins with other headers than its view changes call for")
         for seq in range(low + 1, self._committed_max + 1):
             view, digest = self._committed.get(seq, (new_view.view, b""))
             if view < new_view.view and proposed.get(seq) != digest:
                 self._fail(f"view {new_view.view} begins without what committed at {seq} in view {view}")
+
+
+def _re_proposed(changes: list[ViewChange], low: Seq) -> dict[Seq, Digest]:
+    """OSDI'99 §4.4: above the highest stable checkpoint, what was prepared in the highest view, else null."""
+    best: dict[Seq, tuple[View, Digest]] = {}
+    for change in changes:
+        for certificate in change.prepared:
+            if certificate.seq > low:
+                found = (certificate.view, certificate.digest)
+                best[certificate.seq] = max(best.get(certificate.seq, found), found)
+    return {seq: best.get(seq, (0, NULL_DIGEST))[1] for seq in range(low + 1, max(best, default=low) + 1)}

@@ -57,7 +57,7 @@ from bft.testing.symbolic import Registry
 from bft.testing.trace import Trace, describe
 from bft.testing.violation import Violation
 
-_SIZES_EVERY = 64  # events
+_SIZES_EVERY = 16  # events
 
 
 class Checker:
@@ -77,12 +77,13 @@ class Checker:
         self._executed: dict[Seq, Digest] = {}  # the one history
         self._executors: dict[Seq, set[ReplicaId]] = {}  # who executed it, and did not lose that in a crash
         self._durable = [0] * n  # up to where each replica's log proves what it executed, and what it proves beyond:
+        self._recoverable = [0] * n  # up to where each replica's log and durable snapshot lead
+        self._before_crash = [(0, b"")] * n  # last executed, and the state's root then
         self._durable_beyond: list[set[Seq]] = [set() for _ in range(n)]
         self._applied: dict[Seq, tuple[bytes, ...]] = {}  # operations that reached the service, in order
         self._operations: dict[bytes, Seq] = {}  # where each was executed
         self._outcomes: dict[RequestId, tuple[Seq, bytes]] = {}  # where, and the leaf
         self._proven = proven = Certificates(n, self._fail)
-        self._truncated = [0] * n  # the checkpoint from which each replica must be able to go on after a crash
         self._clock = [(0, 0)]  # seq and agreed time of the operations executed anywhere, ascending
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
@@ -148,10 +149,17 @@ class Checker:
                 check(host, record)
 
     def on_crash(self, host: Host) -> None:
-        """What no replica's log proves and nobody remembers any more was never said to have happened."""
+        """The core is about to go.
+
+        What no replica's log proves and nobody remembers any more was never said to have happened.
+        """
+        core = host.core
+        if core is None or not host.correct:
+            return
+        self._before_crash[host.id] = (core.last_executed, core.state_root)
         for seq in range(self._durable[host.id] + 1, self._position[host.id] + 1):
             executors = self._executors.get(seq)
-            if executors is not None and host.correct:
+            if executors is not None:
                 executors.discard(host.id)
                 if not executors:
                     self._forget(seq)
@@ -178,7 +186,7 @@ class Checker:
 
     def on_truncated(self, host: Host, seq: Seq) -> None:
         """The log below is gone (not when the core asks for it, but when the records before that are durable)."""
-        self._truncated[host.id] = seq
+        self._recoverable[host.id] = max(seq, self._recoverable[host.id])
 
     def on_restart(self, host: Host) -> None:
         core = host.core
@@ -189,10 +197,15 @@ class Checker:
         for seq in sorted({entry[0] for entry in applied}):
             self._check_applied(host, seq)
         applied.clear()
+        if core.last_executed < self._recoverable[host.id]:
+            wanted = self._recoverable[host.id]
+            self._fail(f"replica {host.id} recovered {core.last_executed}, its log and snapshot reach {wanted}")
+        seq, root = self._before_crash[host.id]
+        if core.last_executed == seq and core.state_root != root:
+            self._fail(f"replica {host.id} recovered another state at {seq} than it had before the crash")
+        self._recoverable[host.id] = core.last_executed
         self._position[host.id] = core.last_executed
         self._resume_log(host, core.last_executed)
-        if core.last_executed < self._truncated[host.id]:
-            self._fail(f"replica {host.id} lost its state: its log begins after {self._truncated[host.id]}")
         if core.view < self._said.highest_view[host.id]:
             self._fail(f"replica {host.id} restarted in view {core.view}, below one in which it spoke")
         self._view[host.id] = core.view
@@ -211,8 +224,10 @@ class Checker:
         beyond = self._durable_beyond[host.id]
         beyond.add(commits[0].message.seq)
         while self._durable[host.id] + 1 in beyond:
-            self._durable[host.id] += 1
-            beyond.remove(self._durable[host.id])
+            self._durable[host.id] = seq = self._durable[host.id] + 1
+            beyond.remove(seq)
+            if self._recoverable[host.id] == seq - 1:
+                self._recoverable[host.id] = seq
 
     def _on_executed(self, host: Host, effect: Executed) -> None:
         seq, digest = effect.seq, effect.batch.digest

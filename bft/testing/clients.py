@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bft.client.collector import ReplyCollector, ViewTracker
 from bft.client.session import SessionWindow
 from bft.core.messages import Authenticated, Outcome, Refusal, ReplicaId, Reply, ReplyStatus, Request, RequestKind
 from bft.core.quorum import Quorums
-from bft.statemachine.kv import encode_cas, encode_get, encode_put
+from bft.statemachine.results import Ok, decode_result
 from bft.testing.byzantine_clients import ClientBehaviour, ClientContext
 from bft.testing.conspiracy import Conspiracy
+from bft.testing.history import Action, Cas, Operation, Put, Range, Witness
 from bft.testing.options import Options
+from bft.testing.recorder import decoded, encoded
 from bft.testing.scheduler import MS, WALL_EPOCH_NS, Scheduler
 from bft.testing.symbolic import ClientSigner, Registry, forge, symbolic_certificate
 from crypto.digests import tagged
@@ -24,6 +27,16 @@ _KEYS = 5  # few, so that operations of different clients meet
 
 Transmit = Callable[[int, ReplicaId, Authenticated[Request]], None]
 OnAccepted = Callable[[Request, Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A request that has no result yet."""
+
+    signed: Authenticated[Request]
+    actions: tuple[Action, ...]  # none in a registration
+    collector: ReplyCollector
+    submitted_ns: int
 
 
 class SimulatedClient:
@@ -43,6 +56,7 @@ class SimulatedClient:
         on_accepted: OnAccepted,
     ) -> None:
         self.index = index
+        self._name = f"client {index}"
         self.key = tagged(b"bft-testing-client", index.to_bytes(8, "big"))
         self.accepted = 0  # requests, without registrations
         self.latencies_ns: list[int] = []
@@ -57,7 +71,9 @@ class SimulatedClient:
         self._views = ViewTracker(self._quorums)
         self._issued = 0
         self._window: SessionWindow | None = None
-        self._collecting: dict[tuple[int, int], tuple[Authenticated[Request], ReplyCollector, int]] = {}
+        self._collecting: dict[tuple[int, int], _InFlight] = {}
+        self._told: list[Operation] = []
+        self._last_known: dict[bytes, bytes] = {}  # value by key, of what it wrote itself: compare-and-swaps expect it
 
     @property
     def done(self) -> bool:
@@ -67,6 +83,16 @@ class SimulatedClient:
     def waiting(self) -> list[tuple[int, int]]:
         """(session, number) of what it has no result of."""
         return list(self._collecting)
+
+    @property
+    def history(self) -> list[Operation]:
+        """What it asked for and was told; without results the outcome is unknown."""
+        unknown = [
+            Operation(self._name, action, entry.submitted_ns)
+            for entry in self._collecting.values()
+            for action in entry.actions
+        ]
+        return self._told + unknown
 
     def start(self) -> None:
         self._register()
@@ -84,22 +110,26 @@ class SimulatedClient:
         if window.is_open and len(self._collecting) < self._options.in_flight:
             self._issued += 1
             count = self._random.randint(1, self._options.operations)
-            operations = tuple(self._operation(f"{self.index}/{self._issued}/{i}".encode()) for i in range(count))
-            number = window.allocate()
-            self._submit(Request(self.key, window.session, number, window.acked, RequestKind.APPLICATION, operations))
+            actions = tuple(self._action(f"{self.index}/{self._issued}/{i}".encode()) for i in range(count))
+            operations = tuple(map(encoded, actions))
+            number, kind = window.allocate(), RequestKind.APPLICATION
+            self._submit(Request(self.key, window.session, number, window.acked, kind, operations), actions)
         self._scheduler.after(int(self._options.think_ns * self._random.expovariate(1.0)), self._next)
 
-    def _operation(self, tag: bytes) -> bytes:
+    def _action(self, tag: bytes) -> Action:
+        """The tag makes every operation another than all before: a value of its own, or a range's end of its own."""
         key = b"key-%d" % self._random.randrange(_KEYS)
         kind = self._random.random()
-        if kind < 0.6:
-            return encode_put(key, tag)
-        return encode_cas(key, None, tag) if kind < 0.8 else encode_get(key + b" " + tag)
+        if kind < 0.5:
+            return Put(key, tag)
+        if kind < 0.75:
+            return Cas(key, self._last_known.get(key), tag)
+        return Range(key, key + b" " + tag) if kind < 0.95 else Range(b"key-", b"key-~" + tag)  # one key, or all
 
-    def _submit(self, request: Request) -> None:
+    def _submit(self, request: Request, actions: tuple[Action, ...] = ()) -> None:
         signed = self._signer.sign(request)
-        collector = ReplyCollector(signed, self._quorums)
-        self._collecting[request.session, request.number] = (signed, collector, self._scheduler.now_ns)
+        entry = _InFlight(signed, actions, ReplyCollector(signed, self._quorums), self._scheduler.now_ns)
+        self._collecting[request.session, request.number] = entry
         self._transmit(self.index, self._views.primary, signed)
         self._scheduler.after(_RETRY_NS, self._retry, request.session, request.number)
 
@@ -107,7 +137,7 @@ class SimulatedClient:
         entry = self._collecting.get((session, number))
         if entry is not None:
             for replica in range(self._options.n):
-                self._transmit(self.index, replica, entry[0])
+                self._transmit(self.index, replica, entry.signed)
             self._scheduler.after(_RETRY_NS, self._retry, session, number)
 
     def receive(self, sender: ReplicaId, reply: Reply | Refusal) -> None:
@@ -117,11 +147,11 @@ class SimulatedClient:
         self._views.report(sender, reply.result.message.view)
         outcome = reply.outcome
         entry = self._collecting.get((outcome.session, outcome.number))
-        accepted = None if entry is None else entry[1].add(sender, reply)
+        accepted = None if entry is None else entry.collector.add(sender, reply)
         if entry is None or accepted is None:
             return
         del self._collecting[outcome.session, outcome.number]
-        self._on_accepted(entry[0].message, outcome)
+        self._on_accepted(entry.signed.message, outcome)
         if outcome.session == 0:
             if outcome.status is not ReplyStatus.EXECUTED:  # only a Byzantine client is refused
                 return
@@ -132,7 +162,20 @@ class SimulatedClient:
             self._window.accept(outcome.number)
         if outcome.status is ReplyStatus.EXECUTED:
             self.accepted += 1
-            self.latencies_ns.append(self._scheduler.now_ns - entry[2])
+            self.latencies_ns.append(self._scheduler.now_ns - entry.submitted_ns)
+            self._record(entry, outcome)
+
+    def _record(self, entry: _InFlight, outcome: Outcome) -> None:
+        now_ns = self._scheduler.now_ns
+        for action, result in zip(entry.actions, outcome.results, strict=True):
+            answer = decode_result(result)
+            if not isinstance(answer, Ok):
+                continue  # refused: it changed nothing
+            observed, revision = decoded(action, answer.value)
+            witness = Witness(outcome.seq, revision or None)
+            self._told.append(Operation(self._name, action, entry.submitted_ns, now_ns, observed, witness))
+            if isinstance(action, Put):
+                self._last_known[action.key] = action.value
 
     def _holds(self, sender: ReplicaId, reply: Reply) -> bool:
         """Whether the reply's signature and path prove its outcome."""

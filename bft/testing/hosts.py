@@ -175,9 +175,9 @@ class Host:
         if self.core is None:
             return
         self.incarnation += 1
-        self.core = None
         self._observer.on_durable(self, self.disk.crash(self._scheduler.random))
         self._observer.on_crash(self)
+        self.core = None
 
     def restart(self) -> None:
         """A new process recovers from the disk."""

@@ -37,7 +37,7 @@ class Recorder:
         invoked_ns = self._clock_ns()
         open_ended = True
         try:
-            result = await client.call(_encoded(action), timeout=timeout)
+            result = await client.call(encoded(action), timeout=timeout)
             open_ended = False
         except (ApplicationError, NoQuorum, Overloaded):
             open_ended = False
@@ -49,13 +49,14 @@ class Recorder:
             if open_ended:
                 self.history.append(Operation(name, action, invoked_ns))
         returned_ns = self._clock_ns()
-        observed, revision = _decoded(action, result.value)
+        observed, revision = decoded(action, result.value)
         witness = Witness(result.seq, revision or None)
         self.history.append(Operation(name, action, invoked_ns, returned_ns, observed, witness))
         return observed
 
 
-def _encoded(action: Action) -> bytes:
+def encoded(action: Action) -> bytes:
+    """The operation of the key-value service."""
     match action:
         case Put(key, value):
             return kv.encode_put(key, value)
@@ -69,7 +70,7 @@ def _encoded(action: Action) -> bytes:
             return kv.encode_range(start, end)
 
 
-def _decoded(action: Action, value: bytes) -> tuple[Observed, int]:
+def decoded(action: Action, value: bytes) -> tuple[Observed, int]:
     """The result, and the revision of what was written; 0 if nothing was."""
     match action:
         case Put():

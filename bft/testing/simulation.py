@@ -19,6 +19,7 @@ from bft.testing.clients import ByzantineClient, SimulatedClient
 from bft.testing.conspiracy import Conspiracy
 from bft.testing.faults import Faults
 from bft.testing.hosts import Clock, Host
+from bft.testing.linearizability import check, check_by_witness
 from bft.testing.network import Address, Network
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, SECOND, Scheduler
@@ -146,6 +147,7 @@ class Simulation:
             if scheduler.now_ns >= deadline_ns:
                 raise Violation(self._why_stuck(), event=self.checker.events, now_ns=scheduler.now_ns)
             scheduler.run_until(scheduler.now_ns + _SETTLED_EVERY_NS)
+        self._judge_history()
         return self._report()
 
     def watch(self, after_ns: int) -> None:
@@ -182,6 +184,14 @@ class Simulation:
         return f"no progress within {self.options.liveness_bound_ns / SECOND:.0f} s of healing; " + "; ".join(
             replicas + clients
         )
+
+    def _judge_history(self) -> None:
+        """What correct clients were told is linearizable: in the order that the replies claim, and by search."""
+        history = [operation for client in self.clients[: self.options.clients] for operation in client.history]
+        for judge in (check_by_witness, check):
+            verdict = judge(history)
+            if not verdict:  # no verdict is not enough
+                raise Violation(str(verdict), event=self.checker.events, now_ns=self._scheduler.now_ns)
 
     def _report(self) -> Run:
         cores = [host.core for host in self.correct if host.core is not None]

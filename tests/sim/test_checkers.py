@@ -20,6 +20,7 @@ from bft.core.effects import (
 from bft.core.events import Tick
 from bft.core.messages import (
     GENESIS,
+    NULL_DIGEST,
     Authenticated,
     Batch,
     Checkpoint,
@@ -55,7 +56,8 @@ class World:
         self.hosts = [self._host(replica) for replica in range(n)]
 
     def _host(self, replica):
-        core = SimpleNamespace(last_executed=0, view=0, sizes={"slots": 0, "held": 0, "pending": 0, "sessions": 0})
+        sizes = {"slots": 0, "held": 0, "pending": 0, "sessions": 0}
+        core = SimpleNamespace(last_executed=0, view=0, sizes=sizes, state_root=A)
         state = SimpleNamespace(applied=[], root_at=lambda _: None)
         return SimpleNamespace(id=replica, correct=True, core=core, state=state)
 
@@ -199,7 +201,7 @@ def test_joining_a_view_change_that_only_faulty_replicas_want_is_a_violation(wor
 
 def test_a_restart_from_before_the_truncated_log_is_a_violation(world):
     world.checker.on_truncated(world.hosts[0], 4)
-    with pytest.raises(Violation, match="lost its state"):
+    with pytest.raises(Violation, match="recovered 0, its log and snapshot reach 4"):
         world.checker.on_restart(world.hosts[0])
 
 
@@ -223,6 +225,51 @@ def test_what_was_executed_and_is_durable_outlives_the_crash(world):
         world.execute(1, 1, Batch(2, ()), b"two")
 
 
+def crashed_after(world, seq):
+    """Replica 0 executed up to `seq`, all of it durable, and crashed."""
+    for at in range(1, seq + 1):
+        batch = Batch(at, ())
+        commits = tuple(world.signers[r].sign(Commit(0, at, batch.digest, r)) for r in range(3))
+        world.checker.on_durable(world.hosts[0], [Committed(commits)])
+        world.execute(0, at, batch)
+    world.checker.on_crash(world.hosts[0])
+
+
+def test_a_replay_that_stops_short_of_the_durable_log_is_a_violation(world):
+    crashed_after(world, 2)
+    world.hosts[0].core.last_executed = 1
+    with pytest.raises(Violation, match="recovered 1, its log and snapshot reach 2"):
+        world.checker.on_restart(world.hosts[0])
+
+
+def test_a_replay_that_gives_another_state_is_a_violation(world):
+    crashed_after(world, 2)
+    world.hosts[0].core.state_root = B
+    with pytest.raises(Violation, match="another state at 2"):
+        world.checker.on_restart(world.hosts[0])
+
+
+def test_a_replay_that_gives_the_same_state_is_none(world):
+    crashed_after(world, 2)
+    world.checker.on_restart(world.hosts[0])
+
+
+def test_a_new_view_that_does_not_follow_from_its_view_changes_is_a_violation(world):
+    changes = tuple(world.signers[r].sign(ViewChange(1, GENESIS, (), r)) for r in range(3))
+    entered = world.signers[1].sign(NewView(1, changes, (world.header(A, view=1),), 1))
+    with pytest.raises(Violation, match="other headers than its view changes call for"):
+        world.step(0, Persist(EnteredView(entered)))
+
+
+def test_a_new_view_that_nulls_what_was_prepared_is_a_violation(world):
+    certificate = world.prepared(A).record.certificate
+    changes = tuple(world.signers[r].sign(ViewChange(1, GENESIS, (certificate,), r)) for r in range(3))
+    null = world.header(NULL_DIGEST, view=1)
+    entered = world.signers[1].sign(NewView(1, changes, (null,), 1))
+    with pytest.raises(Violation, match="other headers than its view changes call for"):
+        world.step(0, Persist(EnteredView(entered)))
+
+
 def test_a_new_view_without_what_committed_before_is_a_violation(world):
     commits = tuple(world.signers[r].sign(Commit(0, 1, A, r)) for r in range(3))
     world.step(0, Persist(Committed(commits)))
@@ -234,7 +281,7 @@ def test_a_new_view_without_what_committed_before_is_a_violation(world):
 
 def test_a_log_beyond_its_window_is_a_violation(world):
     world.hosts[0].core.sizes["slots"] = 17
-    for _ in range(63):
+    for _ in range(15):
         world.step(0)
     with pytest.raises(Violation, match="17 slots"):
         world.step(0)

@@ -17,11 +17,11 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 READY := .venv/.ready
 LOCK := deploy/requirements-dev.lock
 
-.PHONY: help setup demo test check format sim crash mutants bench lock clean
+.PHONY: help setup demo test check format sim crash mutants bench bench-micro lock clean
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY) ## Make .venv with the locked dependencies and the `bft` command
 
@@ -53,6 +53,9 @@ mutants: $(READY) ## Weaken the protocol in known ways; the tests must catch eac
 
 bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocating primary (< 5 minutes)
 	@$(BIN)/bft bench suite
+
+bench-micro: $(READY) ## Measure single parts on this machine
+	@$(PY) -m bench.micro.log
 
 lock: $(READY) ## Pin the newest allowed dependencies again, with hashes (needs pip-tools)
 	@for extra in "-dev --extra=dev --extra=bench --extra=tracing" " --constraint=$(LOCK)"; do \

@@ -1,0 +1,1 @@
+"""Measurements of single parts, which look inside where the benchmark stays outside."""

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from bft.codec import Claim, Decoded, Limits, MessageType, decode_body, encode_payload, message_type
-from bft.core.evidence import conflict
+from bft.core.evidence import proves
 from bft.core.messages import (
     Authenticated,
     Batches,
+    Bodies,
     ClientKey,
     Commit,
     Evidence,
@@ -284,12 +285,8 @@ class Authenticator:
                 return "a checkpoint certificate without a quorum"
             case Batches(batches) if not all(quorums.proves_committed(certified) for certified in batches):
                 return "a batch without a quorum of COMMITs"
-            case Evidence(first, second):
-                statements = (first.message, second.message)
-                proven = all(
-                    not isinstance(s, ViewChange) or valid_view_change(s, quorums, parameters) for s in statements
-                )
-                return None if proven and conflict(*statements) else "evidence of no conflict"
+        if not all(proves(evidence, quorums, parameters) for evidence in _evidence_in(message)):
+            return "evidence of no conflict"
         return None
 
     def _decode_peer(self, sender: ReplicaId, frame_type: int, body: bytes) -> Decoded[PeerMessage]:
@@ -307,6 +304,19 @@ class Authenticator:
         if decoded.unverified.message.client != client_key:
             raise InvalidMessage("a request of another client than the link's")
         return decoded
+
+
+def _evidence_in(message: PeerMessage) -> Sequence[Evidence]:
+    match message:
+        case Evidence():
+            return (message,)
+        case Proposal(_, batch):
+            return batch.evidence
+        case Batches(batches):
+            return [evidence for certified in batches for evidence in certified.batch.evidence]
+        case Bodies(batches):
+            return [evidence for batch in batches for evidence in batch.evidence]
+    return ()
 
 
 def _client_key_refusal(raw: bytes) -> str | None:

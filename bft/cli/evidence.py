@@ -47,7 +47,9 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
     if not any(o.reachable for o in observations):
         raise NoQuorum(f"no replica of {home.config.cluster} answers: start them with `bft cluster up {directory}`")
     proofs: dict[int, tuple[Evidence, list[int]]] = {}
+    recorded: dict[int, int] = {}  # the same everywhere; a replica that is behind does not know yet
     for observation in observations:
+        recorded |= {int(accused): seq for accused, seq in (observation.get("convictions") or {}).items()}
         for held in observation.get("evidence") or []:
             try:
                 proof = open_body(bytes.fromhex(held["frame"]), home.config)
@@ -55,7 +57,10 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
                 click.echo(f"replica {observation.id} shows evidence that proves nothing: {error}", err=True)
                 continue
             proofs.setdefault(proof.accused, (proof, []))[1].append(observation.id)
-    rows = [describe(proof) | {"held_by": holders} for _, (proof, holders) in sorted(proofs.items())]
+    rows = [
+        describe(proof) | {"held_by": holders, "recorded_at": recorded.get(accused)}
+        for accused, (proof, holders) in sorted(proofs.items())
+    ]
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
         for row, (proof, _) in zip(rows, (proofs[accused] for accused in sorted(proofs)), strict=True):
@@ -65,7 +70,17 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        columns = ("accused#", "statements", "view#", "seq#", "one says", "the other says", "held by", "file")
+        columns = (
+            "accused#",
+            "statements",
+            "view#",
+            "seq#",
+            "one says",
+            "the other says",
+            "held by",
+            "recorded#",
+            "file",
+        )
         print_table(columns, [_cells(row, short) for row in rows])
     else:
         click.echo("no replica holds evidence")
@@ -166,4 +181,5 @@ def _cells(row: dict[str, Any], short: Any) -> list[str]:
     numbers = ["-" if row[key] is None else str(row[key]) for key in ("view", "seq")]
     held = ", ".join(map(str, row["held_by"]))
     digests = [short(row["first"]), short(row["second"])]
-    return [str(row["accused"]), row["statements"], *numbers, *digests, held, row.get("file", "")]
+    recorded = "-" if row["recorded_at"] is None else str(row["recorded_at"])
+    return [str(row["accused"]), row["statements"], *numbers, *digests, held, recorded, row.get("file", "")]

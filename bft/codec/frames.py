@@ -15,6 +15,7 @@ from bft.codec.statements import (
 )
 from bft.codec.wire import MessageType, array, blob, digest, fields_of, fixed, flag, natural, pack, text, unpack
 from bft.core.messages import (
+    EVIDENCE_IN_BATCH_MAX,
     Authenticated,
     Batch,
     Batches,
@@ -135,7 +136,7 @@ def _signed_all(statements: tuple[Authenticated[Any], ...]) -> tuple[tuple[bytes
 
 
 def _batch_fields(batch: Batch) -> tuple[Any, ...]:
-    return (batch.time_ns, _signed_all(batch.requests))
+    return (batch.time_ns, _signed_all(batch.requests), tuple([_evidence_fields(e) for e in batch.evidence]))
 
 
 def _proposal_fields(m: Proposal) -> tuple[Any, ...]:
@@ -190,18 +191,23 @@ _HEADS: Final = {kind: bytes((PROTOCOL_VERSION, kind)) for kind in MessageType}
 
 
 def _batch(d: Decoder, raw: Any, *, proven: bool = False) -> Batch:
-    """A batch; `proven`: its digest is vouched for by a quorum, so its requests' signatures are no claims."""
-    time_ns, requests = fields_of(raw, "batch", 2)
+    """A batch; `proven`: its digest is vouched for by a quorum, so its requests' signatures are no claims.
+
+    Those of evidence always are: an accusation must hold whatever more than f replicas say.
+    """
+    time_ns, requests, evidence = fields_of(raw, "batch", 3)
+    array(evidence, "evidence", at_most=EVIDENCE_IN_BATCH_MAX)
     array(requests, "requests", at_most=d.limits.batch_requests_max)
     read = d.unclaimed_request if proven else d.signed_request
-    batch = Batch(natural(time_ns, "time"), tuple([read(r) for r in requests]))
-    if batch.size > d.limits.batch_bytes:
-        raise InvalidMessage(f"a batch has {batch.size} bytes, more than {d.limits.batch_bytes}")
-    return batch
+    signed_requests = tuple([read(r) for r in requests])
+    if (size := sum(len(r.payload) for r in signed_requests)) > d.limits.batch_bytes:
+        raise InvalidMessage(f"a batch has {size} bytes, more than {d.limits.batch_bytes}")
+    proofs = tuple([_proof(d, fields_of(e, "evidence", 4)) for e in evidence])
+    return Batch(natural(time_ns, "time"), signed_requests, proofs)
 
 
 def _proposal(d: Decoder, body: bytes) -> Proposal:
-    header, batch = unpack(body, fields=2, array_max=max(d.limits.batch_requests_max, 2))
+    header, batch = unpack(body, fields=2, array_max=max(d.limits.batch_requests_max, 4))
     return Proposal(d.signed(MessageType.PRE_PREPARE, d.pre_prepare, header), _batch(d, batch))
 
 
@@ -214,7 +220,11 @@ def _in_evidence(d: Decoder, number: Any, raw: Any) -> Authenticated[Statement]:
 
 
 def _evidence(d: Decoder, body: bytes) -> Evidence:
-    first_type, first, second_type, second = unpack(body, fields=4, array_max=4)
+    return _proof(d, unpack(body, fields=4, array_max=4))
+
+
+def _proof(d: Decoder, fields: tuple[Any, ...]) -> Evidence:
+    first_type, first, second_type, second = fields
     evidence = Evidence(_in_evidence(d, first_type, first), _in_evidence(d, second_type, second))
     if evidence.first.message.replica != evidence.second.message.replica:
         raise InvalidMessage("the statements of one piece of evidence have different signers")

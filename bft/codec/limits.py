@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from bft.codec.wire import ARRAYS_MIN, MessageType, pack
+from bft.core.messages import EVIDENCE_IN_BATCH_MAX
 from bft.core.parameters import Parameters
 
 INTEGER: Final = 9  # the longest unsigned integer
@@ -67,17 +68,20 @@ class Limits:
         p = parameters
         request = signed(p.request_bytes_max)
         batch_bytes = max(p.batch_bytes_max, p.request_bytes_max)  # a request on its own always fits
-        batch = 1 + INTEGER + HEAD + batch_bytes + p.batch_requests_max * signed(0)
         stable = HEAD + p.n * signed(CHECKPOINT)
         prepared = 1 + signed(PRE_PREPARE) + HEAD + p.n * signed(PREPARE)
         view_change = 1 + INTEGER + stable + HEAD + p.window * prepared + INTEGER
+        evidence = 1 + 2 * INTEGER + 2 * signed(max(view_change, PREPARE))
+        recorded = HEAD + EVIDENCE_IN_BATCH_MAX * evidence
+        batch = 1 + INTEGER + HEAD + batch_bytes + p.batch_requests_max * signed(0) + recorded
         new_view = 1 + INTEGER + HEAD + p.n * signed(view_change) + HEAD + p.window * signed(PRE_PREPARE) + INTEGER
         # A sender fills an answer up to `transfer_bytes_max` of requests' payloads, and the last batch may go past it.
         # The least payload has 42 bytes, the wrapping of a request 77, so the wrapping at most trebles the bytes.
-        bodies = 3 * (p.transfer_bytes_max + batch_bytes) + HEAD
-        commits = 2 * HEAD + 1 + p.n * signed(COMMIT) + INTEGER
-        # Likewise a node may go past it: one value, or the records of one session.
-        node = p.request_bytes_max + 2 * p.session_reply_bytes_max + p.session_window * 256
+        bodies = 3 * (p.transfer_bytes_max + batch_bytes) + HEAD + recorded
+        commits = 3 * HEAD + 1 + p.n * signed(COMMIT) + INTEGER
+        # Likewise a node may go past it: one value, the records of one session, or recorded evidence.
+        session = 2 * p.session_reply_bytes_max + p.session_window * 256
+        node = p.request_bytes_max + max(session, evidence)
         bounds: dict[int, int] = {
             MessageType.REQUEST: request,
             MessageType.PREPARE: signed(PREPARE),
@@ -86,12 +90,12 @@ class Limits:
             MessageType.VIEW_CHANGE: signed(view_change),
             MessageType.NEW_VIEW: signed(new_view),
             MessageType.PROPOSAL: 1 + signed(PRE_PREPARE) + batch,
-            MessageType.EVIDENCE: 1 + 2 * INTEGER + 2 * signed(max(view_change, PREPARE)),
+            MessageType.EVIDENCE: evidence,
             MessageType.STATUS: 1 + 1 + 4 * INTEGER + len(pack(tuple(range(p.n)))),
             MessageType.FETCH_BATCHES: 1 + INTEGER,
             MessageType.BATCHES: bodies + p.window * commits,
             MessageType.FETCH_BODIES: 1 + HEAD + p.window * DIGEST,
-            MessageType.BODIES: bodies + p.window * (1 + INTEGER + HEAD),
+            MessageType.BODIES: bodies + p.window * (1 + INTEGER + 2 * HEAD),
             MessageType.STABLE_CHECKPOINT: 1 + stable,
             MessageType.FETCH_STATE: 1 + INTEGER + HEAD + p.transfer_nodes_max * (2 + NIBBLES_MAX),
             MessageType.STATE_CHUNK: 1
@@ -106,7 +110,7 @@ class Limits:
         query = 1 + INTEGER + HEAD + p.request_bytes_max
         return cls(
             parameters=p,
-            certified_arrays_max=p.window * (p.batch_requests_max + p.n + 4) + ARRAYS_MIN,
+            certified_arrays_max=p.window * (p.batch_requests_max + p.n + 8) + ARRAYS_MIN,
             prepared_arrays_max=p.window * (p.n + 4) + p.n + ARRAYS_MIN,
             n=p.n,
             window=p.window,

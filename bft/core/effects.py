@@ -232,6 +232,14 @@ class EvidenceFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Convicted:
+    """Observation: executing ``seq`` put on record that a replica is proven faulty."""
+
+    accused: ReplicaId
+    seq: Seq
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged:
     """Observation: our state at ``seq`` is not what a quorum certified; it is fetched from peers.
 
@@ -290,6 +298,7 @@ Effect: TypeAlias = (
     | ViewChangeStarted
     | ViewEntered
     | EvidenceFound
+    | Convicted
     | Diverged
     | Repaired
     | CannotRepair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bft.core.convictions import Convictions
 from bft.core.messages import (
     Authenticated,
     Checkpoint,
@@ -15,6 +16,9 @@ from bft.core.messages import (
     Statement,
     ViewChange,
 )
+from bft.core.new_view import valid_view_change
+from bft.core.parameters import Parameters
+from bft.core.quorum import Quorums
 
 
 def _position(statement: Statement) -> tuple[object, ...]:
@@ -66,14 +70,38 @@ def conflict(first: Statement, second: Statement) -> bool:
     return _position(first) == _position(second) and _claim(first) != _claim(second)
 
 
+def proves(evidence: Evidence, quorums: Quorums, parameters: Parameters) -> bool:
+    """The two statements conflict, and a VIEW-CHANGE among them is none that nobody would act on.
+
+    A pure function of what the evidence holds: every replica comes to the same verdict.
+    """
+    statements = (evidence.first.message, evidence.second.message)
+    return conflict(*statements) and all(
+        not isinstance(s, ViewChange) or valid_view_change(s, quorums, parameters) for s in statements
+    )
+
+
 class EvidenceBook:
-    """At most one proof for each replica: enough to convict, and bounded."""
+    """At most one proof for each replica: enough to convict, and bounded.  And whom the agreed history convicts."""
 
     def __init__(self) -> None:
         self._by_replica: dict[ReplicaId, Evidence] = {}
+        self._recorded: set[ReplicaId] = set()  # in the replicated state; the proof may not have come yet
 
     def __contains__(self, replica: ReplicaId) -> bool:
+        """Proven faulty, by a proof that we hold or by the agreed history."""
+        return replica in self._by_replica or replica in self._recorded
+
+    def __len__(self) -> int:
+        return len(self._by_replica)
+
+    def holds(self, replica: ReplicaId) -> bool:
+        """We hold a proof."""
         return replica in self._by_replica
+
+    def note_recorded(self, convictions: Convictions) -> None:
+        """The state that we adopted convicts these."""
+        self._recorded.update(replica for replica, _ in convictions)
 
     def __iter__(self) -> Any:
         return iter(self._by_replica.values())

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from bft.core.context import Context
+from bft.core.convictions import Convictions
 from bft.core.invariants import invariant
 from bft.core.messages import (
     Authenticated,
@@ -18,6 +19,7 @@ from bft.core.messages import (
     CertifiedBatch,
     Digest,
     Outcome,
+    ReplicaId,
     Reply,
     ReplyStatus,
     Request,
@@ -38,6 +40,7 @@ class ExecutedBatch:
 
     outcomes: tuple[Outcome, ...]  # one a request, in order; fewer: the batch's results grew too large, the rest waits
     operations: int  # executed for the first time
+    convicted: tuple[ReplicaId, ...] = ()  # for the first time
 
 
 class Execution:
@@ -50,6 +53,7 @@ class Execution:
         self._archive: OrderedDict[Seq, CertifiedBatch] = OrderedDict()  # ascending, contiguous, to serve laggards
         self._archive_bytes = 0
         self.sessions = Sessions(context.parameters)
+        self.convictions = Convictions()
         self.last_executed: Seq = 0
         self.time_ns = 0  # the agreed clock: strictly increasing from batch to batch
 
@@ -71,7 +75,12 @@ class Execution:
             outcomes.append(outcome)
             operations += fresh
             room -= sum(len(result) for result in outcome.results)
-        return ExecutedBatch(tuple(outcomes), operations)
+        convicted = tuple(
+            evidence.accused
+            for evidence in batch.evidence
+            if self.convictions.record(evidence, seq=seq, application=self._application)
+        )
+        return ExecutedBatch(tuple(outcomes), operations, convicted)
 
     def checkpoint(self) -> Digest:
         """Root of the state after ``last_executed``, held for state transfer until released."""
@@ -103,6 +112,7 @@ class Execution:
         self.last_executed = seq
         self.time_ns = int.from_bytes(self._application.get_system(_CLOCK_KEY) or b"", "big")
         self.sessions.load(self._application)
+        self.convictions.load(self._application)
         self._archive.clear()
         self._archive_bytes = 0
 

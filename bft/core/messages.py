@@ -74,22 +74,31 @@ RequestId: TypeAlias = tuple[ClientKey, SessionId, int]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one sequence number orders: requests and the time at which the primary proposed them."""
+    """What one sequence number orders: requests, the time at which the primary proposed them, proofs for the record."""
 
     time_ns: int  # the primary's wall clock, ns since 1970; 0 only in the null batch
     requests: tuple[Authenticated[Request], ...]
+    evidence: tuple[Evidence, ...] = ()  # EVIDENCE_IN_BATCH_MAX at most: a proof may be large
 
     @cached_property
     def digest(self) -> Digest:
-        """Binds the time and the exact bytes of every signed request, in order."""
-        return tagged(b"bft-batch-v1", self.time_ns.to_bytes(8, "big"), *(r.digest for r in self.requests))
+        """Binds the time and the exact bytes of every signed request, in order, and of every proof.
+
+        A part of 32 bytes is a request's digest; the proofs' part is longer.
+        """
+        parts = [r.digest for r in self.requests]
+        if self.evidence:
+            parts.append(b"evidence" + b"".join(e.digest for e in self.evidence))
+        return tagged(b"bft-batch-v1", self.time_ns.to_bytes(8, "big"), *parts)
 
     @property
     def size(self) -> int:
-        """Bytes of the requests' payloads."""
-        return sum(len(r.payload) for r in self.requests)
+        """Bytes of the payloads of the requests, and of the statements that the evidence is about."""
+        proofs = sum(len(e.first.payload) + len(e.second.payload) for e in self.evidence)
+        return sum(len(r.payload) for r in self.requests) + proofs
 
 
+EVIDENCE_IN_BATCH_MAX = 1  # at most n proofs are ever recorded, so there is no hurry
 NULL_BATCH = Batch(0, ())  # the null request: consumes its sequence number, executes nothing.  OSDI'99 §4.4
 NULL_DIGEST = NULL_BATCH.digest
 
@@ -249,6 +258,11 @@ class Evidence:
     @property
     def accused(self) -> ReplicaId:
         return self.first.message.replica
+
+    @property
+    def digest(self) -> Digest:
+        """Names the exact bytes of both; of what type they are, the signatures say."""
+        return tagged(b"bft-evidence-v1", self.first.digest, self.second.digest)
 
 
 @dataclass(frozen=True, slots=True)

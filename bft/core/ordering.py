@@ -9,11 +9,13 @@ from collections.abc import Iterable
 
 from bft.core import effects
 from bft.core.context import Context, CurrentView
+from bft.core.convictions import Convictions
 from bft.core.effects import Outbox, Rejection
-from bft.core.evidence import evidence_of
+from bft.core.evidence import evidence_of, proves
 from bft.core.invariants import invariant
 from bft.core.log import Log, Slot
 from bft.core.messages import (
+    EVIDENCE_IN_BATCH_MAX,
     NULL_DIGEST,
     Authenticated,
     Batch,
@@ -63,7 +65,9 @@ class Ordering:
 
     # --- handlers; the caller has checked that the message is for the current view and inside the watermarks
 
-    def on_proposal(self, proposal: Proposal, out: Outbox, *, wall_ns: int) -> Evidence | Rejection | None:
+    def on_proposal(
+        self, proposal: Proposal, out: Outbox, *, wall_ns: int, convictions: Convictions
+    ) -> Evidence | Rejection | None:
         """A proposal of the current primary; None: accepted."""
         header = proposal.header
         slot = self.log.slot(header.message.seq)
@@ -71,7 +75,7 @@ class Ordering:
             return proof
         if slot.header is not None and slot.batch is not None:
             return Rejection.DUPLICATE
-        if reason := self._reject_batch(proposal, fresh=slot.header is None, wall_ns=wall_ns):
+        if reason := self._reject_batch(proposal, fresh=slot.header is None, wall_ns=wall_ns, convictions=convictions):
             return reason
         slot.header = slot.header or header
         self._accept_body(slot, proposal.batch, out)
@@ -210,18 +214,49 @@ class Ordering:
 
     # --- inner workings
 
-    def _reject_batch(self, proposal: Proposal, *, fresh: bool, wall_ns: int) -> Rejection | None:
+    def _reject_batch(
+        self, proposal: Proposal, *, fresh: bool, wall_ns: int, convictions: Convictions
+    ) -> Rejection | None:
         """Why the batch cannot be the header's, or, for a fresh proposal, is none a correct primary makes."""
         batch = proposal.batch
         if batch.digest != proposal.header.message.digest:
             return Rejection.WRONG_DIGEST
         if not fresh:
             return None  # re-proposed by the NEW-VIEW: it keeps its time
-        if not batch.requests or len(batch.requests) > self._context.parameters.batch_requests_max:
+        if not (batch.requests or batch.evidence) or len(batch.requests) > self._context.parameters.batch_requests_max:
+            return Rejection.BAD_BATCH
+        if batch.evidence and not self._is_for_the_record(batch, proposal.header.message.seq, convictions):
             return Rejection.BAD_BATCH
         if abs(batch.time_ns - wall_ns) > self._context.parameters.clock_bound_ns:
             return Rejection.CLOCK
         return None
+
+    def _is_for_the_record(self, batch: Batch, seq: Seq, convictions: Convictions) -> bool:
+        """Proofs that no batch before it recorded; see ``unrecorded`` why a correct primary proposes no others."""
+        quorums, parameters = self._context.quorums, self._context.parameters
+        return len(batch.evidence) <= EVIDENCE_IN_BATCH_MAX and all(
+            proves(evidence, quorums, parameters) and not convictions.precede(seq, evidence.accused)
+            for evidence in batch.evidence
+        )
+
+    def unrecorded(
+        self, proofs: Iterable[Evidence], *, last_executed: Seq, convictions: Convictions
+    ) -> tuple[Evidence, ...]:
+        """As primary, what to put on record with the next batch.
+
+        Only what is neither in our state nor in a batch between it and the next sequence number, and only when we know
+        all of these.  Whatever a backup executed below that number is then one of them, or in our state: it knows of no
+        earlier record, and may refuse one.
+        """
+        wanted = [proof for proof in proofs if proof.accused not in convictions]
+        if not wanted or last_executed < self.log.low:
+            return ()
+        slots = [self.log.get(seq) for seq in range(last_executed + 1, self.next_seq)]
+        batches = [slot.batch for slot in slots if slot is not None and slot.batch is not None]
+        if len(batches) < len(slots):
+            return ()
+        proposed = {evidence.accused for batch in batches for evidence in batch.evidence}
+        return tuple(proof for proof in wanted if proof.accused not in proposed)[:EVIDENCE_IN_BATCH_MAX]
 
     def _accept_body(self, slot: Slot, batch: Batch, out: Outbox) -> None:
         """PRE-PREPARE complete: bind it, and as backup PREPARE it."""

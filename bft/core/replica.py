@@ -12,7 +12,7 @@ from bft.core.checkpoints import Checkpoints
 from bft.core.context import Context, CurrentView
 from bft.core.effects import Effect, Outbox, Record, Rejection, ViewChangeCause
 from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, StateDamaged, Tick
-from bft.core.evidence import EvidenceBook, conflict
+from bft.core.evidence import EvidenceBook, proves
 from bft.core.execution import Execution
 from bft.core.held import HeldMessages
 from bft.core.invariants import invariant
@@ -184,6 +184,11 @@ class Replica:
     def evidence(self) -> list[Evidence]:
         return list(self._guilty)
 
+    @property
+    def convictions(self) -> dict[ReplicaId, Seq]:
+        """Who is on record as proven faulty, and since which sequence number."""
+        return dict(self._execution.convictions)
+
     def is_redundant(self, vote: Prepare | Commit) -> bool:
         """A vote, not yet verified, that could change nothing here: its signature need not be checked.
 
@@ -284,6 +289,7 @@ class Replica:
             view_changes=self._view_changes,
             guilty=self._guilty,
         )
+        self._guilty.note_recorded(self._execution.convictions)
 
     def _on_start(self, now: Instant, out: Outbox) -> None:
         for slot in self._ordering.unfinished(last_executed=self.last_executed):  # after recovery
@@ -408,22 +414,30 @@ class Replica:
             return out.reject(sender, proposal, Rejection.NOT_PRIMARY)
         if not self._is_current(sender, proposal, view=header.view, seq=header.seq, out=out):
             return None
-        verdict = self._ordering.on_proposal(proposal, out, wall_ns=now.wall_ns)
+        verdict = self._ordering.on_proposal(
+            proposal, out, wall_ns=now.wall_ns, convictions=self._execution.convictions
+        )
         if self._report(verdict, sender, proposal, out):
             self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)
         return None
 
     def _propose_next(self, now: Instant, out: Outbox) -> bool:
-        """As primary, propose all that is pending as soon as the pipeline has room."""
+        """As primary, propose all that is pending as soon as the pipeline has room; and proofs, for the record."""
         may = (
-            self._pending.has_unproposed
+            (self._pending.has_unproposed or self._guilty)
             and self._current.active
             and self._ordering.is_primary
             and self._ordering.has_room(last_executed=self.last_executed)
         )
-        if may:
-            self._ordering.propose(Batch(now.wall_ns, self._pending.take()), out)
-        return may
+        if not may:
+            return False
+        proofs = self._ordering.unrecorded(
+            self._guilty, last_executed=self.last_executed, convictions=self._execution.convictions
+        )
+        if not (self._pending.has_unproposed or proofs):
+            return False
+        self._ordering.propose(Batch(now.wall_ns, self._pending.take(), proofs), out)
+        return True
 
     def _execute_next(self, now: Instant, out: Outbox) -> bool:
         """Execute the next batch if it committed here."""
@@ -443,6 +457,8 @@ class Replica:
         for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
             out.reply(reply.outcome.client, reply)
         out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))
+        for accused in executed.convicted:
+            out.note(effects.Convicted(accused, seq))
         if executed.operations and self.active:
             self._view_changes.progressed()
         if seq % self._context.parameters.checkpoint_interval == 0:
@@ -590,7 +606,12 @@ class Replica:
         self._retransmission.fetch_bodies(out)
         self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns)
         self._release_held(now, out)
-        if self.primary in self._guilty and self.active and self.view == message.view:
+        if self.active and self.view == message.view:
+            self._leave_guilty_primary(out)
+
+    def _leave_guilty_primary(self, out: Outbox) -> None:
+        """A view led by a proven equivocator is left at once, DESIGN §4."""
+        if self.primary in self._guilty:
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
 
     def _release_held(self, now: Instant, out: Outbox) -> None:
@@ -598,22 +619,22 @@ class Replica:
             self._on_message(sender, message, now, out)
 
     def _on_evidence(self, sender: ReplicaId, evidence: Evidence, now: Instant, out: Outbox) -> None:
-        if not conflict(evidence.first.message, evidence.second.message):
+        if not proves(evidence, self.quorums, self._context.parameters):
             out.reject(sender, evidence, Rejection.NOT_EVIDENCE)
-        elif evidence.accused in self._guilty:
+        elif self._guilty.holds(evidence.accused):
             out.reject(sender, evidence, Rejection.DUPLICATE)
         else:
             self._convict(evidence, out)
 
     def _convict(self, evidence: Evidence, out: Outbox) -> None:
-        """Keep the proof, spread it; a view led by a proven equivocator is left at once."""
+        """Keep the proof, spread it, act on it."""
         if not self._guilty.add(evidence):
             return
         out.persist(effects.Proven(evidence))
         out.broadcast(evidence)
         out.note(effects.EvidenceFound(evidence))
         if evidence.accused == self.primary:
-            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
+            self._leave_guilty_primary(out)
 
     def _on_fetch_bodies(self, sender: ReplicaId, message: FetchBodies, now: Instant, out: Outbox) -> None:
         self._retransmission.on_fetch_bodies(sender, message, out)
@@ -721,6 +742,8 @@ class Replica:
             self._execution.adopt(target.seq)
         self._checkpoints.take(target.seq, target.root, out)
         self._forget_settled(now)
+        self._guilty.note_recorded(self._execution.convictions)
+        self._leave_guilty_primary(out)
         for certified in again:
             if self._repair.under_way:
                 break

@@ -18,6 +18,7 @@ from bft.core.evidence import conflict
 from bft.core.messages import (
     Authenticated,
     Batches,
+    Bodies,
     Checkpoint,
     Commit,
     Evidence,
@@ -130,22 +131,38 @@ def _statements(message: object) -> Iterator[Authenticated[Any]]:
     match message:
         case Authenticated():
             yield from _with_nested(message)
-        case Proposal(header) | Accepted(Proposal(header), _):
+        case Proposal(header, batch) | Accepted(Proposal(header, batch), _):
             yield header
+            yield from _of_evidence(batch.evidence)
         case Batches(batches):
             for certified in batches:
                 yield from certified.commits
+                yield from _of_evidence(certified.batch.evidence)
+        case Bodies(bodies):
+            for body in bodies:
+                yield from _of_evidence(body.evidence)
         case StableCheckpoint(stable) | Stable(stable):
             yield from stable.checkpoints
-        case Evidence(first, second):
-            yield from _with_nested(first)
-            yield from _with_nested(second)
+        case Evidence():
+            yield from _of_evidence((message,))
+        case _:
+            yield from _in_record(message)
+
+
+def _in_record(record: object) -> Iterator[Authenticated[Any]]:
+    match record:
         case Prepared(prepared, _):
             yield from _of_prepared(prepared)
         case Committed(commits):
             yield from commits
         case EnteredView(new_view):
             yield from _with_nested(new_view)
+
+
+def _of_evidence(proofs: tuple[Evidence, ...]) -> Iterator[Authenticated[Any]]:
+    for proof in proofs:
+        yield from _with_nested(proof.first)
+        yield from _with_nested(proof.second)
 
 
 def _with_nested(statement: Authenticated[Any]) -> Iterator[Authenticated[Any]]:

@@ -350,6 +350,8 @@ class Node:
             case fx.EvidenceFound(evidence):
                 kind = type(evidence.first.message).__name__
                 _log.error("replica proven faulty", accused=evidence.accused, conflicting=kind)
+            case fx.Convicted(accused, seq):
+                _log.error("on record as faulty", accused=accused, seq=seq)
             case fx.CatchingUp(seq, received, wanted):
                 _log.info("catching up", seq=seq, nodes_received=received, nodes_wanted=wanted)
             case fx.Diverged(seq, ours, certified):

@@ -47,6 +47,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "evidence": [
             {"accused": evidence.accused, "frame": encode_body(evidence)[1].hex()} for evidence in core.evidence
         ],
+        "convictions": {str(accused): seq for accused, seq in core.convictions.items()},
         "peers": [
             {
                 "id": peer,

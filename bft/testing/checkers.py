@@ -36,6 +36,7 @@ from bft.core.messages import (
     Authenticated,
     Commit,
     Digest,
+    Evidence,
     Outcome,
     PeerMessage,
     Prepare,
@@ -240,6 +241,8 @@ class Checker:
             self._fail(f"replica {host.id} executed {digest[:4].hex()} at {seq}, another {known[:4].hex()}")
         if not all(self._registry.is_genuine(request) for request in effect.batch.requests):
             self._fail(f"replica {host.id} executed a request at {seq} that its client never signed")
+        for evidence in effect.batch.evidence:
+            self._check_evidence(host, evidence)
         self._check_applied(host, seq)
 
     def _is_at(self, host: Host, seq: Seq) -> bool:
@@ -296,7 +299,9 @@ class Checker:
             self._fail(f"replica {host.id} answers request {outcome.number} otherwise than before, or than another")
 
     def _on_evidence(self, host: Host, effect: EvidenceFound) -> None:
-        evidence = effect.evidence
+        self._check_evidence(host, effect.evidence)
+
+    def _check_evidence(self, host: Host, evidence: Evidence) -> None:
         genuine = self._registry.is_genuine(evidence.first) and self._registry.is_genuine(evidence.second)
         if not genuine or not contradict(evidence.first.message, evidence.second.message):
             self._fail(f"replica {host.id} believes evidence that proves nothing: {describe(evidence)}")

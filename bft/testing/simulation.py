@@ -47,6 +47,7 @@ class Run:
     transfers: int  # of state, to replicas that were behind
     view: int  # the highest at the end
     accused: tuple[int, ...]  # whom some correct replica has evidence against
+    convicted: tuple[int, ...]  # who is on record as proven faulty, in the replicated state
     rejections: Counter[str]
 
 
@@ -215,6 +216,7 @@ class Simulation:
             view_changes=self.checker.view_changes,
             transfers=self.checker.transfers,
             view=max(core.view for core in cores),
+            convicted=tuple(cores[0].convictions),
             accused=tuple(sorted({evidence.accused for core in cores for evidence in core.evidence})),
             rejections=self.checker.rejections,
         )

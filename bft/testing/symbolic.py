@@ -9,6 +9,7 @@ import msgpack
 
 from bft.core.messages import (
     Authenticated,
+    Batch,
     Batches,
     BatchResult,
     Bodies,
@@ -143,17 +144,23 @@ def statements_of(message: PeerMessage) -> Iterable[Authenticated[Any]]:
         case Authenticated():
             return (message,)
         case Proposal():
-            return (message.header, *message.batch.requests)
+            return (message.header, *_in_batch(message.batch))
         case Evidence():
             return (message.first, message.second)
         case Batches():
-            return [s for c in message.batches for s in (*c.batch.requests, *c.commits)]
+            return [s for c in message.batches for s in (*_in_batch(c.batch), *c.commits)]
         case Bodies():
-            return [request for batch in message.batches for request in batch.requests]
+            return [s for batch in message.batches for s in _in_batch(batch)]
         case StableCheckpoint():
             return message.certificate.checkpoints
         case _:
             return ()
+
+
+def _in_batch(batch: Batch) -> Iterable[Authenticated[Any]]:
+    if not batch.evidence:
+        return batch.requests
+    return (*batch.requests, *[s for evidence in batch.evidence for s in (evidence.first, evidence.second)])
 
 
 def _nested(message: SignedMessage) -> Iterable[Authenticated[Any]]:

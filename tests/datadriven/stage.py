@@ -232,6 +232,14 @@ class Stage:
             self.words.batches[batch.digest] = name
         return self._batches[name]
 
+    def do_evidence_batch(self, a: Arguments) -> list[str]:
+        """A batch named `name` that carries two headers of the primary of `view` at `seq`, for `batches=x,y`."""
+        first, second = (self._header(a.number("view"), a.number("seq"), name) for name in a.items("batches"))
+        batch = Batch(self.now.wall_ns, (), (Evidence(first, second),))
+        self._batches[a.text("name")] = batch
+        self.words.batches[batch.digest] = a.text("name")
+        return []
+
     # --- the three phases
 
     def _header(self, view: int, seq: Seq, name: str) -> Authenticated[PrePrepare]:

@@ -53,6 +53,7 @@ class Words:
     def name_own(self, batch: Batch) -> str:
         """A batch that the replica proposed itself is called after its requests."""
         names = [self.requests.get(request.digest, "?") for request in batch.requests]
+        names += [f"proof-against-{evidence.accused}" for evidence in batch.evidence]
         return self.batches.setdefault(batch.digest, "+".join(names))
 
     def batch(self, digest: Digest) -> str:
@@ -93,6 +94,8 @@ class Words:
                 return f"entered view={effect.view} primary={effect.primary}"
             case effects.EvidenceFound():
                 return f"found {self.message(effect.evidence)}"
+            case effects.Convicted():
+                return f"convicted {effect.accused} seq={effect.seq}"
             case effects.Diverged():
                 return f"diverged seq={effect.seq}"
             case effects.Repaired():

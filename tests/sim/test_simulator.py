@@ -129,3 +129,10 @@ def test_a_crash_of_every_replica_loses_nothing_that_was_acknowledged():
 def test_wall_clocks_that_drift_and_step_do_no_harm():
     run = scenario(clock_offset_ns=5 * SECOND, clock_drift_ppm=500, clock_steps=4)
     assert run.accepted == 36
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_a_proven_equivocator_is_put_on_record(n):
+    """DESIGN §4: the proof is submitted as an ordered operation."""
+    run = scenario(n=n, byzantine=((0, "equivocate_split"),))
+    assert run.accused == run.convicted == (0,)

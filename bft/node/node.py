@@ -329,7 +329,7 @@ class Node:
         name = certificate.subject_identity.name
         return self._state.poll(operation, client=certificate.public_key.raw, client_name=name)
 
-    def _observe(self, effect: Effect) -> None:
+    def _observe(self, effect: Effect) -> None:  # noqa: C901 - one case a kind of effect
         counters = self.counters
         match effect:
             case fx.Executed(_, _, batch, operations):

@@ -77,7 +77,7 @@ class Words:
             case _:
                 return self._observation(effect)
 
-    def _observation(self, effect: effects.Effect) -> str:  # noqa: PLR0911 - one line a kind of effect
+    def _observation(self, effect: effects.Effect) -> str:  # noqa: C901, PLR0911, PLR0912 - one line a kind of effect
         match effect:
             case effects.SaveSnapshot():
                 return f"save snapshot seq={effect.seq}"

@@ -4,50 +4,18 @@ Keys and values are given as text (UTF-8). What comes back is printed as it is; 
 it is not UTF-8.
 """
 
-import base64
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Final
 
 import click
 
-from bft.cli.output import examples, print_json
-from bft.errors import BftError, EnvironmentFailure, ExitCode
+from bft.cli.asking import as_bytes, as_line, as_text, asked, common, entry_document, field
+from bft.cli.kv_txn import txn
+from bft.cli.kv_watch import watch
+from bft.cli.output import examples, print_json, print_table
+from bft.errors import ExitCode
 
-if TYPE_CHECKING:
-    from bft.client import Entry, KeyValueClient
-
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-
-_OPTIONS = (
-    click.option(
-        "--cluster",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
-        envvar="BFT_CLUSTER",
-        required=True,
-        help="The cluster's directory, or cluster.toml.  [env: BFT_CLUSTER]",
-    ),
-    click.option("--identity", metavar="NAME", default="default", show_default=True, help="Who asks: clients/NAME."),
-    click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds."),
-    click.option(
-        "--receipt",
-        metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="Save a proof of what was asked and answered, for `bft receipt verify`.",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-)
-
-
-def _common(command: F) -> F:
-    """The options that every command of this group takes."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+_TTL: Final = click.option("--ttl", type=click.FloatRange(1e-9, 1e9), help="Remove it after so many seconds.")
 
 
 @click.group(
@@ -58,7 +26,7 @@ def _common(command: F) -> F:
 def kv() -> None:
     """Read and write the key-value service.
 
-    All commands are ordered by the cluster, reads included, and therefore linearizable.
+    All commands but watch are ordered by the cluster, reads included, and therefore linearizable.
     """
 
 
@@ -66,16 +34,18 @@ def kv() -> None:
     epilog=examples(
         "bft kv put greeting hello --cluster mycluster",
         "bft kv put image - < image.png",
+        "bft kv put lease worker-7 --ttl 30",
         "bft kv put x 1 --receipt x.receipt",
     )
 )
 @click.argument("key")
 @click.argument("value")
-@_common
-def put(key: str, value: str, *, as_json: bool, **where: Any) -> None:
+@_TTL
+@common
+def put(key: str, value: str, *, ttl: float | None, as_json: bool, **where: Any) -> None:
     """Write VALUE under KEY; with - as VALUE, what stdin gives."""
-    data = sys.stdin.buffer.read() if value == "-" else _bytes(value)
-    with _asked(where, lambda client: client.put(_bytes(key), data)) as revision:
+    data = sys.stdin.buffer.read() if value == "-" else as_bytes(value)
+    with asked(where, lambda client: client.put(as_bytes(key), data, ttl=ttl)) as revision:
         if as_json:
             print_json({"key": key, "revision": revision})
         else:
@@ -84,12 +54,12 @@ def put(key: str, value: str, *, as_json: bool, **where: Any) -> None:
 
 @kv.command(epilog=examples("bft kv get greeting --cluster mycluster", "bft kv get greeting --json"))
 @click.argument("key")
-@_common
+@common
 def get(key: str, *, as_json: bool, **where: Any) -> int:
     """Print the value of KEY; exits with 1 if there is none."""
-    with _asked(where, lambda client: client.get(_bytes(key))) as entry:
+    with asked(where, lambda client: client.get(as_bytes(key))) as entry:
         if as_json:
-            print_json(None if entry is None else _entry(_bytes(key), entry))
+            print_json(None if entry is None else entry_document(as_bytes(key), entry))
         elif entry is not None:
             click.echo(entry.value)
         else:
@@ -99,10 +69,10 @@ def get(key: str, *, as_json: bool, **where: Any) -> int:
 
 @kv.command("del", epilog=examples("bft kv del greeting --cluster mycluster"))
 @click.argument("key")
-@_common
+@common
 def delete(key: str, *, as_json: bool, **where: Any) -> int:
     """Remove KEY; exits with 1 if there is none."""
-    with _asked(where, lambda client: client.delete(_bytes(key))) as result:
+    with asked(where, lambda client: client.delete(as_bytes(key))) as result:
         if as_json:
             print_json({"key": key, "deleted": result.deleted, "revision": result.revision})
         elif result.deleted:
@@ -112,24 +82,47 @@ def delete(key: str, *, as_json: bool, **where: Any) -> int:
         return ExitCode.OK if result.deleted else ExitCode.FAILED
 
 
-@kv.command("range", epilog=examples("bft kv range --cluster mycluster", "bft kv range user/ user0 --limit 10 --json"))
+@kv.command(
+    "range",
+    epilog=examples(
+        "bft kv range --cluster mycluster", "bft kv range --prefix user/ --limit 10", "bft kv range user/ user0 --json"
+    ),
+)
 @click.argument("start", default="")
 @click.argument("end", required=False)
+@click.option("--prefix", help="Only keys that begin with this.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Entries at most.")
-@_common
-def range_(start: str, end: str | None, *, limit: int, as_json: bool, **where: Any) -> None:
-    """List the entries from START up to but without END, in key order; without END, to the last key."""
-    last = None if end is None else _bytes(end)
-    with _asked(where, lambda client: client.range(_bytes(start), last, limit=limit)) as result:
+@common
+def range_(start: str, end: str | None, *, prefix: str | None, limit: int, as_json: bool, **where: Any) -> None:
+    """List the entries from START up to but without END, in key order; without END, to the last key.
+
+    A terminal gets a table, anything else key, tab and value.
+    """
+    last = None if end is None else as_bytes(end)
+    stem = None if prefix is None else as_bytes(prefix)
+    with asked(where, lambda client: client.range(as_bytes(start), last, prefix=stem, limit=limit)) as result:
         if as_json:
-            items = [_entry(key, entry) for key, entry in result.items]
-            following = {} if result.next is None else _field("next", result.next)
+            items = [entry_document(key, entry) for key, entry in result.items]
+            following = {} if result.next is None else field("next", result.next)
             print_json({"items": items, "more": result.more, **following, "revision": result.revision})
             return
-        for key, entry in result.items:
-            click.echo(key + b"\t" + entry.value)
-        if result.more:
-            click.echo("there is more: go on from the last key", err=True)
+        if sys.stdout.isatty():
+            rows = [
+                (
+                    as_line(key),
+                    as_line(entry.value),
+                    str(entry.mod_revision),
+                    str(entry.version),
+                    _yes(entry.expires_ns),
+                )
+                for key, entry in result.items
+            ]
+            print_table(("key", "value", "revision#", "version#", "expires"), rows)
+        else:
+            for key, entry in result.items:
+                click.echo(key + b"\t" + entry.value)
+        if result.next is not None:
+            click.echo(f"there is more: go on from {as_line(result.next)}", err=True)
 
 
 @kv.command(
@@ -144,7 +137,8 @@ def range_(start: str, end: str | None, *, limit: int, as_json: bool, **where: A
 @click.option("--expect-absent", is_flag=True, help="KEY must not exist.")
 @click.option("--new", metavar="VALUE", help="What to write then.")
 @click.option("--delete", "delete_", is_flag=True, help="Remove KEY then.")
-@_common
+@_TTL
+@common
 def cas(
     key: str,
     *,
@@ -152,6 +146,7 @@ def cas(
     expect_absent: bool,
     new: str | None,
     delete_: bool,
+    ttl: float | None,
     as_json: bool,
     **where: Any,
 ) -> int:
@@ -160,77 +155,36 @@ def cas(
         raise click.UsageError("give one of --expect VALUE and --expect-absent")
     if (new is None) != delete_:
         raise click.UsageError("give one of --new VALUE and --delete")
-    expected = None if expect is None else _bytes(expect)
-    replacement = None if new is None else _bytes(new)
-    with _asked(where, lambda client: client.cas(_bytes(key), expected, replacement)) as result:
+    if delete_ and ttl is not None:
+        raise click.UsageError("--ttl goes with --new")
+    expected = None if expect is None else as_bytes(expect)
+    replacement = None if new is None else as_bytes(new)
+    with asked(where, lambda client: client.cas(as_bytes(key), expected, replacement, ttl=ttl)) as result:
         if as_json:
-            before = None if result.previous is None else _entry(_bytes(key), result.previous)
+            before = None if result.previous is None else entry_document(as_bytes(key), result.previous)
             print_json({"key": key, "swapped": result.swapped, "revision": result.revision, "previous": before})
         elif result.swapped:
             click.echo(f"swapped, revision {result.revision}")
         else:
-            held = "does not exist" if result.previous is None else f"holds {_text(result.previous.value)}"
+            held = "does not exist" if result.previous is None else f"holds {as_text(result.previous.value)}"
             click.echo(f"error: {key} {held}", err=True)
         return ExitCode.OK if result.swapped else ExitCode.FAILED
 
 
-@contextmanager
-def _asked(where: dict[str, Any], question: "Callable[[KeyValueClient], Awaitable[T]]") -> Iterator[T]:
-    """Connect, ask, close; gives the answer.  A receipt that cannot be had or saved is an error after that."""
-    answer, failure = _ask(where, question)
-    yield answer
-    if failure is not None:
-        raise failure
+@kv.command(epilog=examples("bft kv status --cluster mycluster"))
+@common
+def status(*, as_json: bool, **where: Any) -> None:
+    """Print the revision of the last write, and the oldest from which `watch` can begin."""
+    with asked(where, lambda client: client.store_status()) as found:
+        if as_json:
+            print_json({"revision": found.revision, "oldest": found.oldest, "expiring": found.expiring})
+        else:
+            click.echo(f"revision {found.revision}, watch since {found.oldest} or later, {found.expiring} keys expire")
 
 
-def _ask(
-    where: dict[str, Any], question: "Callable[[KeyValueClient], Awaitable[T]]"
-) -> tuple[T, BftError | OSError | None]:
-    import asyncio
-
-    from bft.cli.recording import RecordingClient
-    from bft.client import NoReceipt, connect
-
-    receipt: Path | None = where["receipt"]
-    if receipt is not None and not receipt.parent.is_dir():  # better now than after the operation was carried out
-        raise EnvironmentFailure(f"{receipt.parent}: no such directory")
-
-    async def ask() -> tuple[T, BftError | OSError | None]:
-        path, identity, timeout = where["cluster"], where["identity"], where["timeout"]
-        async with connect(path, identity=identity, timeout=timeout) as client:
-            recording = RecordingClient(client)
-            answer = await question(recording)
-            if receipt is not None:
-                try:
-                    await recording.save_receipt(receipt)
-                except (NoReceipt, OSError) as error:
-                    return answer, error
-            return answer, None
-
-    return asyncio.run(ask())
+kv.add_command(txn)
+kv.add_command(watch)
 
 
-def _bytes(text: str) -> bytes:
-    """What the shell gave, byte for byte."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
-
-
-def _field(name: str, value: bytes) -> dict[str, str]:
-    try:
-        return {name: value.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(value).decode()}
-
-
-def _entry(key: bytes, entry: "Entry") -> dict[str, Any]:
-    return {
-        **_field("key", key),
-        **_field("value", entry.value),
-        "mod_revision": entry.mod_revision,
-        "create_revision": entry.create_revision,
-        "version": entry.version,
-    }
+def _yes(expires_ns: int | None) -> str:
+    return "" if expires_ns is None else "yes"

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "cluster": ("bft.cli.cluster", "cluster", "Make a cluster, start, watch and stop it."),
     "replica": ("bft.cli.replica", "replica", "Run one replica in the foreground."),
     "kv": ("bft.cli.kv", "kv", "Read and write the key-value service."),
+    "call": ("bft.cli.call", "call", "Ask a service of your own."),
     "ca": ("bft.cli.ca", "ca", "Show the cluster's certificates, issue new ones."),
     "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, verify."),
     "receipt": ("bft.cli.receipt", "receipt", "Proofs of what the cluster did: verify."),
@@ -37,7 +38,8 @@ Exit codes:
   1  carried out, and failed       6  a data directory is damaged or foreign
   2  the command makes no sense    7  the cluster, or too much of it, does not answer
   3  a setting is wrong            8  a proof does not hold
-  4  file, port or permission      130  interrupted
+  4  file, port or permission      9  a replica's state is not the quorum's
+  130  interrupted
 """
 
 

@@ -63,8 +63,13 @@ def redirected() -> Iterator[Callable[[], str]]:
     """What the block prints goes nowhere but to the function that it is given."""
     buffer = io.BytesIO()
     stream = io.TextIOWrapper(buffer, write_through=True)
+
+    def printed() -> str:
+        stream.flush()  # and holds it: a wrapper that goes closes its buffer
+        return buffer.getvalue().decode()
+
     with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-        yield lambda: buffer.getvalue().decode()
+        yield printed
 
 
 def kill(cluster: Cluster, replica: int) -> None:

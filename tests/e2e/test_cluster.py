@@ -5,6 +5,7 @@ Nothing here claims how fast anything is: tests wait for what must happen, and t
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -53,6 +54,28 @@ def test_a_cluster_goes_up_serves_and_goes_down(cluster: Cluster) -> None:
     assert cluster.bft("cluster", "down", cluster.directory).count("stopped") == 4
     assert not any(launcher.is_replica(process, cluster.replica(i)) for i, process in enumerate(processes) if process)
     assert cluster.status()["reachable"] == 0
+
+
+def test_the_key_value_commands_do_what_they_say(running: Cluster) -> None:
+    where = ("--cluster", running.directory)
+    running.bft("kv", "put", "user/ada", "1", "--ttl", "60", *where)
+    running.bft("kv", "put", "user/bob", "\x1b[2J", *where)
+    page = json.loads(running.bft("kv", "range", "--prefix", "user/", "--limit", "1", "--json", *where))
+    assert ([item["key"] for item in page["items"]], page["next"]) == (["user/ada"], "user/bob")
+    assert page["items"][0]["expires_ns"] > 0
+    swap = ("kv", "txn", "--if", "value user/ada == 1", "--then", "put user/ada '2 3'", "--else", "get user/ada")
+    done = json.loads(running.bft(*swap, "--json", *where))
+    assert done["results"] == [{"revision": done["revision"]}]
+    assert "2 3" in running.bft(*swap, *where, code=ExitCode.FAILED)
+    watched = running.bft("kv", "watch", "user/", "--since", str(page["revision"]), "--count", "2", *where)
+    kinds = [line.split("\t")[1:] for line in watched.splitlines()]
+    assert kinds == [["put", "user/bob", "\\x1b[2J"], ["put", "user/ada", "2 3"]]
+    event = json.loads(running.bft("kv", "watch", "user/", "--since", "1", "--count", "1", "--json", *where))
+    assert (event["kind"], event["key"], event["version"]) == ("put", "user/ada", 1)
+    assert json.loads(running.bft("kv", "status", "--json", *where))["revision"] == done["revision"]
+    assert running.bft("call", "--hex", "9203c408757365722f626f62", "--print-hex", *where).startswith("92c3")
+    assert "result_base64" in running.bft("call", "--hex", "9108", "--json", *where)
+    assert "key-value service" in running.bft("call", "nonsense", *where, code=ExitCode.FAILED)
 
 
 def test_up_starts_only_what_does_not_run(running: Cluster) -> None:

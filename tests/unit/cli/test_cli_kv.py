@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bft.cli.kv import _entry
+from bft.cli.asking import as_line, entry_document
 from bft.client import Entry
 from bft.errors import ExitCode
 
@@ -59,7 +59,55 @@ def test_a_compare_and_swap_says_what_is_expected_and_what_is_new(bft, cluster, 
 
 
 def test_what_is_not_text_is_base64_in_json():
-    shown = _entry(b"k", Entry(value=b"\xff\x00", mod_revision=3, create_revision=2, version=1))
+    shown = entry_document(b"k", Entry(value=b"\xff\x00", mod_revision=3, create_revision=2, version=1))
     assert json.loads(json.dumps(shown)) == {
         "key": "k", "value_base64": "/wA=", "mod_revision": 3, "create_revision": 2, "version": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "at least one --then or --else"),
+        (("--if", "exits k", "--then", "get k"), "is none of"),
+        (("--if", "value k <= 1", "--then", "get k"), "not <="),
+        (("--if", "mod k == x", "--then", "get k"), "invalid literal"),
+        (("--then", "put k"), "is none of"),
+        (("--then", "put k v ttl=soon"), "could not convert"),
+        (("--then", "put k 'v"), "No closing quotation"),
+    ],
+)
+def test_a_transaction_that_makes_no_sense_is_one_line(bft, cluster, options, says):
+    result = bft("kv", "txn", *options, "--cluster", cluster)
+    assert result.code == ExitCode.USAGE
+    assert_one_line(result.err)
+    assert says in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [((), 2), (("a", "--hex", "00"), 2), (("--hex", "0"), 2), (("--file", "/nowhere/at/all"), 4), (("a",), 7)],
+)
+def test_a_call_that_cannot_be_made_is_one_line(bft, cluster, options, code):
+    result = bft("call", *options, "--cluster", cluster, "--timeout", "0.2")
+    assert result.code == code
+    assert_one_line(result.err)
+
+
+def test_a_watch_of_a_prefix_or_of_a_key(bft, cluster):
+    result = bft("kv", "watch", "a", "--key", "b", "--cluster", cluster)
+    assert result.code == ExitCode.USAGE
+    assert_one_line(result.err)
+    assert bft("kv", "watch", "a", "--cluster", cluster, "--timeout", "0.2").code == ExitCode.UNAVAILABLE
+
+
+def test_what_steers_a_terminal_is_escaped_in_a_line():
+    assert as_line("é\x1b[2J\n".encode() + b"\xff") == "é\\x1b[2J\\n\\xff"
+
+
+def test_shells_are_told_what_can_be_completed(bft, monkeypatch):
+    monkeypatch.setenv("_BFT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "bft kv wa")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        bft("kv", "wa")

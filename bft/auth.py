@@ -28,6 +28,7 @@ from bft.core.messages import (
     Refusal,
     ReplicaId,
     Reply,
+    ReplyStable,
     Request,
     SignedMessage,
     StableCheckpoint,
@@ -282,6 +283,8 @@ class Authenticator:
             case Authenticated(NewView() as new_view) if not valid_new_view(new_view, quorums, parameters):
                 return "a NEW-VIEW that does not follow from its VIEW-CHANGEs"
             case StableCheckpoint(certificate) if not quorums.proves_stable(certificate):
+                return "a checkpoint certificate without a quorum"
+            case ReplyStable(_, _, stable) if not quorums.proves_stable(stable):
                 return "a checkpoint certificate without a quorum"
             case Batches(batches) if not all(quorums.proves_committed(certified) for certified in batches):
                 return "a batch without a quorum of COMMITs"

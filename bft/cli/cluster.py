@@ -195,6 +195,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     numbers = [shown(row[key]) for key in ("pid", "view", "primary", "last_executed", "stable_checkpoint")]
     if not row["reachable"]:
         note = row["trouble"]
+    elif row["silence"]:
+        note = "rejoining"
     elif not row["active"]:
         note = "in a view change"
     else:

@@ -50,6 +50,7 @@ class Observation:
             "stable_checkpoint": stable.get("seq"),
             "stable_root": stable.get("root"),
             "state_root": self.get("state_root"),
+            "silence": self.get("silence"),
             "executed_operations": self.get("executed_operations"),
             "view_changes": self.get("view_changes"),
             "rejections": self.get("rejections"),
@@ -109,11 +110,12 @@ def judge(observations: Sequence[Observation], quorums: Quorums) -> Verdict:
     """What the replicas' statuses say together; a pure function."""
     reachable = [o for o in observations if o.reachable]
     working = _working_view(reachable)
-    in_view = [o for o in reachable if o.get("active") and o.get("view") == working]
+    in_view = [o for o in reachable if o.get("active") and o.get("view") == working and not o.get("silence")]
     findings = [
         *_unreachable(observations),
         *_views(reachable),
         *_links(reachable),
+        *_silent(reachable),
         *_behind(reachable),
         *_guilty(reachable),
     ]
@@ -131,7 +133,7 @@ def judge(observations: Sequence[Observation], quorums: Quorums) -> Verdict:
 
 def _working_view(reachable: Sequence[Observation]) -> int | None:
     """The view in which most replicas work; of several, the highest."""
-    views = Counter(o.get("view") for o in reachable if o.get("active"))
+    views = Counter(o.get("view") for o in reachable if o.get("active") and not o.get("silence"))
     return max(views, key=lambda view: (views[view], view), default=None)
 
 
@@ -167,6 +169,10 @@ def _behind(reachable: Sequence[Observation]) -> list[str]:
         elif o.get("last_executed") < newest:
             found.append(f"replica {o.id} is behind: executed {o.get('last_executed')}, stable is {newest}")
     return found
+
+
+def _silent(reachable: Sequence[Observation]) -> list[str]:
+    return [f"replica {o.id} does not vote: {o.get('silence')}" for o in reachable if o.get("silence")]
 
 
 def _guilty(reachable: Sequence[Observation]) -> list[str]:

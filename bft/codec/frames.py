@@ -13,7 +13,20 @@ from bft.codec.statements import (
     signed_fields,
     stable_fields,
 )
-from bft.codec.wire import MessageType, array, blob, digest, fields_of, fixed, flag, natural, pack, text, unpack
+from bft.codec.wire import (
+    ARRAYS_MIN,
+    MessageType,
+    array,
+    blob,
+    digest,
+    fields_of,
+    fixed,
+    flag,
+    natural,
+    pack,
+    text,
+    unpack,
+)
 from bft.core.messages import (
     EVIDENCE_IN_BATCH_MAX,
     Authenticated,
@@ -28,8 +41,10 @@ from bft.core.messages import (
     Outcome,
     PeerMessage,
     Proposal,
+    QueryStable,
     Refusal,
     Reply,
+    ReplyStable,
     ReplyStatus,
     StableCheckpoint,
     StateChunk,
@@ -99,6 +114,11 @@ _IN_EVIDENCE: Final = (  # what a replica can contradict itself in
 )
 
 
+_VOTES: Final = frozenset(  # the kinds that REPLY-STABLE returns
+    {MessageType.PRE_PREPARE, MessageType.PREPARE, MessageType.COMMIT, MessageType.CHECKPOINT}
+)
+
+
 def encode_frame(message: FrameMessage) -> bytes:
     """The frame of `message`: u32 length of what follows, u8 version, u8 type, body."""
     kind, body = encode_body(message)
@@ -161,6 +181,11 @@ def _batches_fields(m: Batches) -> tuple[Any, ...]:
     return (tuple([(_batch_fields(c.batch), _signed_all(c.commits)) for c in m.batches]),)
 
 
+def _reply_stable_fields(m: ReplyStable) -> tuple[Any, ...]:
+    votes = tuple([(int(message_type(v.message)), signed_fields(v)) for v in m.votes])
+    return (m.nonce, m.view, stable_fields(m.stable), votes, _signed_all(m.view_changes))
+
+
 def _reply_fields(m: Reply) -> tuple[Any, ...]:
     o = m.outcome
     outcome = (o.client, o.session, o.number, o.request_digest, o.seq, int(o.status), o.results)
@@ -178,6 +203,8 @@ _FIELDS: Final[dict[type, tuple[MessageType, Callable[[Any], tuple[Any, ...]]]]]
     StableCheckpoint: (MessageType.STABLE_CHECKPOINT, lambda m: (stable_fields(m.certificate),)),
     FetchState: (MessageType.FETCH_STATE, lambda m: (m.seq, m.paths)),
     StateChunk: (MessageType.STATE_CHUNK, lambda m: (m.seq, m.nodes)),
+    QueryStable: (MessageType.QUERY_STABLE, lambda m: (m.nonce, m.until, m.above)),
+    ReplyStable: (MessageType.REPLY_STABLE, _reply_stable_fields),
     Reply: (MessageType.REPLY, _reply_fields),
     Refusal: (MessageType.REFUSAL, lambda m: (m.session, m.number, m.reason)),
     Hello: (MessageType.HELLO, lambda m: (m.cluster, m.epoch, str(m.role), m.name)),
@@ -305,6 +332,34 @@ def _state_chunk(d: Decoder, body: bytes) -> StateChunk:
     return StateChunk(natural(seq, "seq"), tuple([_node(raw, len(body)) for raw in nodes]))
 
 
+def _query_stable(_: Decoder, body: bytes) -> QueryStable:
+    nonce, until, above = unpack(body, fields=3, array_max=3)
+    return QueryStable(natural(nonce, "nonce"), natural(until, "until"), natural(above, "above"))
+
+
+def _reply_stable(d: Decoder, body: bytes) -> ReplyStable:
+    votes_max = 4 * d.limits.window
+    nonce, view, stable, votes, view_changes = unpack(
+        body, fields=5, array_max=max(votes_max, d.limits.n, 5), arrays_max=2 * votes_max + d.limits.n + ARRAYS_MIN
+    )
+    array(votes, "votes", at_most=votes_max)
+    array(view_changes, "view-changes", at_most=1)
+    return ReplyStable(
+        natural(nonce, "nonce"),
+        natural(view, "view"),
+        d.stable(stable),
+        tuple([_vote(d, raw) for raw in votes]),
+        tuple([d.signed(MessageType.VIEW_CHANGE, d.view_change, raw) for raw in view_changes]),
+    )
+
+
+def _vote(d: Decoder, raw: Any) -> Authenticated[Any]:
+    number, statement = fields_of(raw, "vote", 2)
+    if natural(number, "type of a vote") not in _VOTES:
+        raise InvalidMessage(f"type {number} is not that of a vote")
+    return d.signed(MessageType(number), d.reader(number), statement)
+
+
 def _reply(d: Decoder, body: bytes) -> Reply:
     raw, result, index, count, path = unpack(body, fields=5, array_max=d.limits.array_max)
     natural(index, "index")
@@ -381,6 +436,8 @@ _BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MessageType.STABLE_CHECKPOINT: _stable_checkpoint,
     MessageType.FETCH_STATE: _fetch_state,
     MessageType.STATE_CHUNK: _state_chunk,
+    MessageType.QUERY_STABLE: _query_stable,
+    MessageType.REPLY_STABLE: _reply_stable,
     MessageType.REPLY: _reply,
     MessageType.REFUSAL: _refusal,
     MessageType.HELLO: _hello,

@@ -104,6 +104,13 @@ class Limits:
             + p.transfer_bytes_max
             + node
             + p.transfer_nodes_max * (1 + 2 + NIBBLES_MAX + HEAD),
+            MessageType.QUERY_STABLE: 1 + 3 * INTEGER,
+            MessageType.REPLY_STABLE: 1
+            + 2 * INTEGER
+            + stable
+            + 2 * HEAD
+            + 4 * p.window * (1 + INTEGER + signed(PREPARE))
+            + signed(view_change),
         }
         framed: dict[int, int] = {kind: size + 2 for kind, size in bounds.items()}  # version and type
         hello: dict[int, int] = {MessageType.HELLO: HELLO + 2}

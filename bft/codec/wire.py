@@ -42,6 +42,8 @@ class MessageType(IntEnum):
     STABLE_CHECKPOINT = 23
     FETCH_STATE = 24
     STATE_CHUNK = 25
+    QUERY_STABLE = 26
+    REPLY_STABLE = 27
     REPLY = 32
     REFUSAL = 33
     HELLO = 48

@@ -50,12 +50,25 @@ class Checkpoints:
         said = self._votes.get(self._context.id, {}).get(seq)
         if said is not None and said.message.root != root:
             self._withdrawn.add(seq)
-        elif seq > self.stable.seq:
-            self._withdrawn.discard(seq)
-            vote = self._context.signer.sign(Checkpoint(seq, root, self._context.id))
-            self._keep(vote)
-            out.persist(effects.CheckpointTaken(vote))
-            out.broadcast(vote)
+        elif seq > self.stable.seq and not self._context.voice.mute:
+            self._vote(seq, root, out)
+
+    def speak(self, out: Outbox) -> None:
+        """Mute no more: vote for our states above the stable checkpoint."""
+        for seq, root in sorted(self._roots.items()):
+            if seq > self.stable.seq and seq not in self._votes.get(self._context.id, {}):
+                self._vote(seq, root, out)
+
+    def highest_of(self, replica: ReplicaId) -> Seq:
+        """The highest checkpoint that we hold this replica's vote for; 0 if none."""
+        return max(self._votes.get(replica, {}), default=0)
+
+    def _vote(self, seq: Seq, root: Digest, out: Outbox) -> None:
+        self._withdrawn.discard(seq)
+        vote = self._context.sign(Checkpoint(seq, root, self._context.id))
+        self._keep(vote)
+        out.persist(effects.CheckpointTaken(vote))
+        out.broadcast(vote)
 
     def diverged(self) -> tuple[Digest, Digest] | None:
         """(ours, certified) if our state at the stable checkpoint is not what a quorum computed."""

@@ -99,8 +99,17 @@ class Proven:
     evidence: Evidence
 
 
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """Record: we lost what we said, and stay silent, also after the next start, until ``rejoined``."""
+
+    until: Seq  # a checkpoint at or above everything we may have voted on; 0: not known yet
+    above: View  # nothing we said is in a view above this one
+    rejoined: bool
+
+
 Record: TypeAlias = (
-    Accepted | Prepared | Committed | Fetched | CheckpointTaken | Stable | LeftView | EnteredView | Proven
+    Accepted | Prepared | Committed | Fetched | CheckpointTaken | Stable | LeftView | EnteredView | Proven | Silenced
 )
 
 
@@ -170,6 +179,7 @@ class Rejection(StrEnum):
     ALREADY_EXECUTED = "already executed"
     NOT_EVIDENCE = "statements do not conflict"
     NOT_OURS = "our own statement came back"
+    UNANSWERABLE = "lost its disk and cannot say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +216,7 @@ class ViewChangeCause(StrEnum):
     NEW_VIEW_TIMEOUT = "no new-view in time"
     EQUIVOCATION = "the primary is a proven equivocator"
     JOINED = "f+1 replicas left the view"
+    ESCORT = "a replica that lost its disk rejoins in a later view"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +296,24 @@ class CatchingUp:
     nodes_wanted: int
 
 
+@dataclass(frozen=True, slots=True)
+class FellSilent:
+    """Observation: what we said before is lost or unknown; we sign nothing until ``until`` is stable.
+
+    And not in a view up to ``above``.  0 and 0 as long as too few peers have told us.
+    """
+
+    until: Seq
+    above: View
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """Observation: we speak (again)."""
+
+    was_silenced: bool  # False: nothing was missing
+
+
 Effect: TypeAlias = (
     Persist
     | Send
@@ -303,6 +332,8 @@ Effect: TypeAlias = (
     | Repaired
     | CannotRepair
     | CatchingUp
+    | FellSilent
+    | Rejoined
 )
 
 

@@ -17,7 +17,13 @@ class Instant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first event: arms the timers (after recovery, if there was any)."""
+    """The first event: arms the timers (after recovery, if there was any).
+
+    With a nonce the replica asks its peers what it said before, and is mute until it knows (``Rejoining``).
+    """
+
+    nonce: int | None = None  # not used by any earlier start; None: the first start of all, nothing was ever said
+    amnesiac: bool = False  # what it said before is lost for certain
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,11 +117,11 @@ class Execution:
         self._archive_bytes = 0
 
     def replies(self, outcomes: tuple[Outcome, ...], *, view: View, seq: Seq) -> list[Reply]:
-        """One signature for all outcomes; each reply carries its Merkle path (DESIGN §4, Replies)."""
-        if not outcomes:
+        """One signature for all outcomes; each reply carries its Merkle path (DESIGN §4, Replies).  None while mute."""
+        if not outcomes or self._context.voice.mute:
             return []
         root, paths = merkle.all_proofs([outcome.leaf for outcome in outcomes])
-        result = self._context.signer.sign(BatchResult(view, seq, root, self._context.id))
+        result = self._context.sign(BatchResult(view, seq, root, self._context.id))
         count = len(outcomes)
         return [Reply(o, result, i, count, p) for i, (o, p) in enumerate(zip(outcomes, paths, strict=True))]
 

@@ -331,6 +331,33 @@ class StateChunk:
     nodes: tuple[tuple[bytes, bytes], ...]  # (path, node encoding)
 
 
+@dataclass(frozen=True, slots=True)
+class QueryStable:
+    """QUERY-STABLE: a replica that restarted asks what it said before, and says how long it stays silent.
+
+    TOCS'02 §4.3.2 (estimation of H_M).  Deviation: not signed; the link vouches for the asker, the nonce for the
+    answer.
+    """
+
+    nonce: int  # of this start of the asker; the answer repeats it; 0: none is wanted, this only tells the rest
+    until: Seq  # it lost its disk and is silent until this checkpoint is stable; 0: it lost nothing, or cannot say yet
+    above: View  # and until it is in a view above this one
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStable:
+    """REPLY-STABLE: where the sender stands, and what it holds of the asker's own statements.
+
+    ``stable`` and the statements are proven; ``view`` is a claim, of which only one in a quorum need be true.
+    """
+
+    nonce: int
+    view: View  # the highest of which the sender said anything
+    stable: CheckpointCertificate
+    votes: tuple[Authenticated[PrePrepare | Prepare | Commit | Checkpoint], ...]  # at most 4 windows, the latest
+    view_changes: tuple[Authenticated[ViewChange], ...]  # the one of the highest view, or none
+
+
 class ReplyStatus(IntEnum):
     """How the replicas disposed of a request."""
 
@@ -408,4 +435,6 @@ PeerMessage: TypeAlias = (
     | StableCheckpoint
     | FetchState
     | StateChunk
+    | QueryStable
+    | ReplyStable
 )

@@ -55,7 +55,7 @@ class Ordering:
         """As primary, give the batch the next sequence number."""
         seq = self.next_seq
         self.next_seq += 1
-        header = self._context.signer.sign(PrePrepare(self._current.view, seq, batch.digest, self._context.id))
+        header = self._context.sign(PrePrepare(self._current.view, seq, batch.digest, self._context.id))
         slot = self.log.slot(seq)
         proposal = Proposal(header, batch)
         slot.header, slot.batch = header, batch
@@ -66,16 +66,18 @@ class Ordering:
     # --- handlers; the caller has checked that the message is for the current view and inside the watermarks
 
     def on_proposal(
-        self, proposal: Proposal, out: Outbox, *, wall_ns: int, convictions: Convictions
+        self, proposal: Proposal, out: Outbox, *, wall_ns: int, convictions: Convictions, empty: bool = False
     ) -> Evidence | Rejection | None:
-        """A proposal of the current primary; None: accepted."""
+        """A proposal of the current primary, without content only if ``empty``; None: accepted."""
         header = proposal.header
         slot = self.log.slot(header.message.seq)
         if slot.seen_header is not None and (proof := evidence_of(slot.seen_header, header)):
             return proof
         if slot.header is not None and slot.batch is not None:
             return Rejection.DUPLICATE
-        if reason := self._reject_batch(proposal, fresh=slot.header is None, wall_ns=wall_ns, convictions=convictions):
+        if reason := self._reject_batch(
+            proposal, fresh=slot.header is None, wall_ns=wall_ns, convictions=convictions, empty=empty
+        ):
             return reason
         slot.header = slot.header or header
         self._accept_body(slot, proposal.batch, out)
@@ -179,6 +181,16 @@ class Ordering:
             said.append(commit)
         return said
 
+    def speak(self, out: Outbox) -> None:
+        """Mute no more: say in this view what was left unsaid."""
+        for slot in self.log:
+            if slot.header is None or slot.batch is None:
+                continue
+            if self.is_primary or self._context.id in slot.prepares:
+                self._advance(slot, out)
+            else:
+                self._accept_body(slot, slot.batch, out)
+
     # --- recovery
 
     def restore(self, record: effects.Accepted | effects.Prepared) -> None:
@@ -215,7 +227,7 @@ class Ordering:
     # --- inner workings
 
     def _reject_batch(
-        self, proposal: Proposal, *, fresh: bool, wall_ns: int, convictions: Convictions
+        self, proposal: Proposal, *, fresh: bool, wall_ns: int, convictions: Convictions, empty: bool
     ) -> Rejection | None:
         """Why the batch cannot be the header's, or, for a fresh proposal, is none a correct primary makes."""
         batch = proposal.batch
@@ -223,7 +235,8 @@ class Ordering:
             return Rejection.WRONG_DIGEST
         if not fresh:
             return None  # re-proposed by the NEW-VIEW: it keeps its time
-        if not (batch.requests or batch.evidence) or len(batch.requests) > self._context.parameters.batch_requests_max:
+        full = len(batch.requests) > self._context.parameters.batch_requests_max
+        if not (batch.requests or batch.evidence or empty) or full:
             return Rejection.BAD_BATCH
         if batch.evidence and not self._is_for_the_record(batch, proposal.header.message.seq, convictions):
             return Rejection.BAD_BATCH
@@ -266,8 +279,8 @@ class Ordering:
             return
         slot.batch = batch
         prepare = None
-        if not self.is_primary:
-            prepare = self._context.signer.sign(Prepare(header, self._context.id))
+        if not self.is_primary and not self._context.voice.mute:
+            prepare = self._context.sign(Prepare(header, self._context.id))
             slot.prepares[self._context.id] = prepare
         out.persist(effects.Accepted(Proposal(header, batch), prepare))
         if prepare is not None:
@@ -282,12 +295,12 @@ class Ordering:
         me = self._context.id
         digest = header.message.digest
         quorum = self._context.quorums.quorum
-        if me not in slot.commits and 1 + len(slot.prepares) >= quorum:
+        if me not in slot.commits and 1 + len(slot.prepares) >= quorum and not self._context.voice.mute:
             prepares = slot.matching_prepares(digest)
             if 1 + len(prepares) >= quorum:  # the header is the primary's vote
                 slot.prepared = PreparedCertificate(header, tuple(prepares[: quorum - 1]))
                 slot.prepared_batch = batch
-                commit = self._context.signer.sign(Commit(header.message.view, slot.seq, digest, me))
+                commit = self._context.sign(Commit(header.message.view, slot.seq, digest, me))
                 slot.commits[me] = commit
                 out.persist(effects.Prepared(slot.prepared, commit))
                 out.broadcast(commit)

@@ -42,6 +42,7 @@ class Parameters:
     timeout_doublings_max: int = 6  # both time-outs double for each failed attempt, up to this often
     status_interval_ns: int = 200 * MS  # while something is pending
     idle_status_interval_ns: int = 1 * SECOND
+    rejoin_interval_ns: int = 600 * SECOND  # between two favours to a peer that says it lost its disk
     clock_bound_ns: int = 30 * SECOND  # a fresh proposal's time may differ this much from the local clock
 
     held_messages_max: int = 512  # per sender: votes and proposals that are early for this view or window

@@ -12,6 +12,7 @@ from bft.core.evidence import EvidenceBook
 from bft.core.execution import Execution
 from bft.core.messages import Batch, CertifiedBatch, CheckpointCertificate, Digest, Seq
 from bft.core.ordering import Ordering
+from bft.core.rejoining import Rejoining
 from bft.core.view_change import ViewChanges
 
 
@@ -25,6 +26,7 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
     checkpoints: Checkpoints,
     view_changes: ViewChanges,
     guilty: EvidenceBook,
+    rejoining: Rejoining,
 ) -> list[tuple[Seq, Digest]]:
     """Fold the records, in the order they were written, onto the snapshot; the checkpoints passed, with their roots.
 
@@ -64,6 +66,8 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
                 ordering.restore_headers(new_view.message.pre_prepares)
             case effects.Proven(evidence):
                 guilty.add(evidence)
+            case effects.Silenced():
+                rejoining.restore(record)
     checkpoints.restore(stable, own_checkpoints)
     passed: list[tuple[Seq, Digest]] = []
     while (following := committed.get(execution.last_executed + 1)) is not None:

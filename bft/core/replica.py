@@ -11,6 +11,7 @@ from bft.core import effects, recovery
 from bft.core.checkpoints import Checkpoints
 from bft.core.context import Context, CurrentView
 from bft.core.effects import Effect, Outbox, Record, Rejection, ViewChangeCause
+from bft.core.escort import Escort
 from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, StateDamaged, Tick
 from bft.core.evidence import EvidenceBook, proves
 from bft.core.execution import Execution
@@ -35,8 +36,10 @@ from bft.core.messages import (
     PeerMessage,
     Prepare,
     Proposal,
+    QueryStable,
     Refusal,
     ReplicaId,
+    ReplyStable,
     Request,
     Seq,
     StableCheckpoint,
@@ -51,6 +54,7 @@ from bft.core.parameters import Parameters
 from bft.core.pending import PendingRequests
 from bft.core.ports import Admission, Application, Signer
 from bft.core.quorum import Quorums
+from bft.core.rejoining import Rejoining
 from bft.core.repair import Repair
 from bft.core.retransmission import Retransmission
 from bft.core.state_transfer import CatchUp, StateServer
@@ -103,6 +107,15 @@ class Replica:
             guilty=self._guilty,
         )
         self._witness = Witness(self._context)
+        self._rejoining = Rejoining(
+            self._context,
+            self._current,
+            ordering=self._ordering,
+            execution=self._execution,
+            checkpoints=self._checkpoints,
+            witness=self._witness,
+        )
+        self._escort = Escort(self._context, self._current)
         self._deadlines = Deadlines()
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic
@@ -127,6 +140,8 @@ class Replica:
             StableCheckpoint: self._on_stable_checkpoint,
             FetchState: self._on_fetch_state,
             StateChunk: self._on_state_chunk,
+            QueryStable: self._on_query_stable,
+            ReplyStable: self._on_reply_stable,
         }
 
     # --- what the shell and the observers may read
@@ -181,6 +196,11 @@ class Replica:
         return self._repair.under_way
 
     @property
+    def silence(self) -> str:
+        """Why it signs nothing, for people; empty while it speaks."""
+        return self._rejoining.state
+
+    @property
     def evidence(self) -> list[Evidence]:
         return list(self._guilty)
 
@@ -201,7 +221,9 @@ class Replica:
         return useless and not self._witness.contradicts(vote)
 
     def expects(self, sender: ReplicaId, answer: type) -> bool:
-        """Whether an answer of this type (Batches, Bodies, StateChunk) from this peer was asked for."""
+        """Whether an answer of this type (Batches, Bodies, StateChunk, ReplyStable) from this peer was asked for."""
+        if answer is ReplyStable:
+            return self._rejoining.expects(sender)
         if answer is Batches:
             return self._catch_up.expects_batches(sender)
         if answer is StateChunk:
@@ -267,7 +289,8 @@ class Replica:
                 self._truncate(out)
             case StateDamaged():
                 self._begin_repair(self.stable.root, now, out)
-            case Start():
+            case Start(nonce, amnesiac):
+                self._rejoining.begin(nonce, out, amnesiac=amnesiac, now_ns=now.monotonic_ns)
                 self._on_start(now, out)
 
     def recover(self, records: Iterable[Record], snapshot: CheckpointCertificate) -> None:
@@ -288,6 +311,7 @@ class Replica:
             checkpoints=self._checkpoints,
             view_changes=self._view_changes,
             guilty=self._guilty,
+            rejoining=self._rejoining,
         )
         self._guilty.note_recorded(self._execution.convictions)
 
@@ -310,8 +334,10 @@ class Replica:
 
     def _change_view(self, now: Instant, out: Outbox) -> None:
         """Leave the view with others, begin the next one, as soon as the votes are there."""
+        if self._context.voice.mute and self._may_speak(self.view, now, active=self.active):
+            self._speak(now, out)
         if (view := self._view_changes.view_to_join()) is not None:
-            self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, out)
+            self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, now, out)
         if not self._current.active:
             self._view_changes.arm(now.monotonic_ns)
             if (new_view := self._view_changes.make_new_view()) is not None:
@@ -335,19 +361,20 @@ class Replica:
             self._arm_timers(now)
 
     def _arm_timers(self, now: Instant) -> None:
-        if self._pending or not self._current.active or self._catch_up.transferring:
+        mute = self._context.voice.mute
+        if self._pending or not self._current.active or self._catch_up.transferring or mute:
             soon_ns = now.monotonic_ns + self._context.parameters.status_interval_ns
             self._status_due_ns = min(self._status_due_ns, soon_ns)
         self._deadlines.arm(
             request_ns=self._request_deadline_ns(),
-            new_view_ns=self._view_changes.deadline_ns,
+            new_view_ns=None if mute else self._view_changes.deadline_ns,
             status_ns=self._status_due_ns,
             transfer_ns=self._catch_up.deadline_ns,
         )
 
     def _request_deadline_ns(self) -> int | None:
         """When we suspect the primary; suspended during a view change, and the primary does not suspect itself."""
-        if not self._current.active or not self._pending or self._ordering.is_primary:
+        if not self._current.active or not self._pending or self._ordering.is_primary or self._context.voice.mute:
             return None
         timeout_ns = self._view_changes.timeout_ns(self._context.parameters.request_timeout_ns)
         return self._pending.deadline_ns(timeout_ns, patient_from_ns=self._patient_from_ns)
@@ -362,13 +389,15 @@ class Replica:
         else:
             handler(sender, message, now, out)
         for proof in self._witness.observe(message):
-            self._convict(proof, out)
+            self._convict(proof, now, out)
 
-    def _report(self, verdict: Evidence | Rejection | None, sender: ReplicaId, message: object, out: Outbox) -> bool:
+    def _report(
+        self, verdict: Evidence | Rejection | None, sender: ReplicaId, message: object, now: Instant, out: Outbox
+    ) -> bool:
         """Act on a part's verdict; True if the message was taken."""
         if isinstance(verdict, Evidence):
             out.reject(sender, message, Rejection.CONFLICTING)
-            self._convict(verdict, out)
+            self._convict(verdict, now, out)
         elif verdict is not None:
             out.reject(sender, message, verdict)
         return verdict is None
@@ -414,19 +443,23 @@ class Replica:
             return out.reject(sender, proposal, Rejection.NOT_PRIMARY)
         if not self._is_current(sender, proposal, view=header.view, seq=header.seq, out=out):
             return None
-        verdict = self._ordering.on_proposal(
-            proposal, out, wall_ns=now.wall_ns, convictions=self._execution.convictions
-        )
-        if self._report(verdict, sender, proposal, out):
+        empty = self._escort.wants_batch(header.seq) or header.seq <= self._rejoining.until
+        convictions = self._execution.convictions
+        verdict = self._ordering.on_proposal(proposal, out, wall_ns=now.wall_ns, convictions=convictions, empty=empty)
+        if self._report(verdict, sender, proposal, now, out):
             self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)
         return None
 
     def _propose_next(self, now: Instant, out: Outbox) -> bool:
-        """As primary, propose all that is pending as soon as the pipeline has room; and proofs, for the record."""
+        """As primary, propose all that is pending as soon as the pipeline has room; and proofs, for the record.
+
+        As a favour to a silent replica, nothing at all.
+        """
         may = (
-            (self._pending.has_unproposed or self._guilty)
+            (self._pending.has_unproposed or self._guilty or self._owes_empty_batch())
             and self._current.active
             and self._ordering.is_primary
+            and not self._context.voice.mute
             and self._ordering.has_room(last_executed=self.last_executed)
         )
         if not may:
@@ -434,7 +467,7 @@ class Replica:
         proofs = self._ordering.unrecorded(
             self._guilty, last_executed=self.last_executed, convictions=self._execution.convictions
         )
-        if not (self._pending.has_unproposed or proofs):
+        if not (self._pending.has_unproposed or proofs or self._owes_empty_batch()):
             return False
         self._ordering.propose(Batch(now.wall_ns, self._pending.take(), proofs), out)
         return True
@@ -470,11 +503,11 @@ class Replica:
 
     def _on_prepare(self, sender: ReplicaId, vote: Authenticated[Prepare], now: Instant, out: Outbox) -> None:
         if self._is_current_vote(sender, vote, out):
-            self._report(self._ordering.on_prepare(vote, out), sender, vote, out)
+            self._report(self._ordering.on_prepare(vote, out), sender, vote, now, out)
 
     def _on_commit(self, sender: ReplicaId, vote: Authenticated[Commit], now: Instant, out: Outbox) -> None:
         if self._is_current_vote(sender, vote, out):
-            self._report(self._ordering.on_commit(vote, out), sender, vote, out)
+            self._report(self._ordering.on_commit(vote, out), sender, vote, now, out)
 
     def _is_current_vote(
         self, sender: ReplicaId, vote: Authenticated[Prepare] | Authenticated[Commit], out: Outbox
@@ -506,7 +539,7 @@ class Replica:
     def _on_checkpoint(self, sender: ReplicaId, vote: Authenticated[Checkpoint], now: Instant, out: Outbox) -> None:
         if vote.message.replica != sender:
             return out.reject(sender, vote, Rejection.WRONG_SIGNER)
-        if self._report(self._checkpoints.on_checkpoint(vote), sender, vote, out):
+        if self._report(self._checkpoints.on_checkpoint(vote), sender, vote, now, out):
             self._check_stable(vote.message.seq, now, out)
         if self._checkpoints.differs(vote.message):
             self._catch_up.compare_batches(sender, vote.message.seq, out)
@@ -572,14 +605,19 @@ class Replica:
     # --- view changes
 
     def _on_view_change(self, sender: ReplicaId, vote: Authenticated[ViewChange], now: Instant, out: Outbox) -> None:
-        self._report(self._view_changes.on_view_change(vote), sender, vote, out)
+        self._report(self._view_changes.on_view_change(vote), sender, vote, now, out)
 
     def _on_new_view(self, sender: ReplicaId, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
         reason = self._view_changes.reject_new_view(new_view.message)
-        if self._report(reason, sender, new_view, out):
+        if self._report(reason, sender, new_view, now, out):
             self._enter_view(new_view, now, out)
 
-    def _leave_view(self, view: View, cause: ViewChangeCause, out: Outbox) -> None:
+    def _leave_view(self, view: View, cause: ViewChangeCause, now: Instant, out: Outbox) -> None:
+        """Say so; while mute we follow the others instead, unless nothing we said can lie in that view."""
+        if self._context.voice.mute:
+            if not self._rejoining.amnesiac or not self._may_speak(view, now, active=True):
+                return
+            self._rejoining.speak(out)
         prepared = self._ordering.prepared_certificates()
         self._view_changes.leave(view, cause, self.stable, prepared, out)
         self._ordering.leave_view()
@@ -607,12 +645,12 @@ class Replica:
         self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns)
         self._release_held(now, out)
         if self.active and self.view == message.view:
-            self._leave_guilty_primary(out)
+            self._leave_guilty_primary(now, out)
 
-    def _leave_guilty_primary(self, out: Outbox) -> None:
+    def _leave_guilty_primary(self, now: Instant, out: Outbox) -> None:
         """A view led by a proven equivocator is left at once, DESIGN §4."""
         if self.primary in self._guilty:
-            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, out)
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.EQUIVOCATION, now, out)
 
     def _release_held(self, now: Instant, out: Outbox) -> None:
         for sender, message in self._held.release():
@@ -624,9 +662,9 @@ class Replica:
         elif self._guilty.holds(evidence.accused):
             out.reject(sender, evidence, Rejection.DUPLICATE)
         else:
-            self._convict(evidence, out)
+            self._convict(evidence, now, out)
 
-    def _convict(self, evidence: Evidence, out: Outbox) -> None:
+    def _convict(self, evidence: Evidence, now: Instant, out: Outbox) -> None:
         """Keep the proof, spread it, act on it."""
         if not self._guilty.add(evidence):
             return
@@ -634,7 +672,7 @@ class Replica:
         out.broadcast(evidence)
         out.note(effects.EvidenceFound(evidence))
         if evidence.accused == self.primary:
-            self._leave_guilty_primary(out)
+            self._leave_guilty_primary(now, out)
 
     def _on_fetch_bodies(self, sender: ReplicaId, message: FetchBodies, now: Instant, out: Outbox) -> None:
         self._retransmission.on_fetch_bodies(sender, message, out)
@@ -657,7 +695,7 @@ class Replica:
         if self._deadlines.due(Timer.REQUEST, now.monotonic_ns):
             self._on_request_timeout(now, out)
         if self._deadlines.due(Timer.NEW_VIEW, now.monotonic_ns):
-            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, out)
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, now, out)
         if self._deadlines.due(Timer.TRANSFER, now.monotonic_ns):
             self._catch_up.on_timeout(out, now_ns=now.monotonic_ns, newest=self.stable)
             self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
@@ -672,7 +710,7 @@ class Replica:
         if self._catch_up.far_behind(self.last_executed):
             self._patient_from_ns = now.monotonic_ns
         elif deadline_ns is not None and deadline_ns <= now.monotonic_ns:
-            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.REQUEST_TIMEOUT, out)
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.REQUEST_TIMEOUT, now, out)
 
     def _on_status_timeout(self, now: Instant, out: Outbox) -> None:
         """Say where we stand; when nothing moved since the last time, repeat ourselves and ask for what we lack."""
@@ -680,6 +718,7 @@ class Replica:
         executed = self.last_executed
         behind = self._catch_up.behind(executed) or self.stable.seq > executed
         out.broadcast(self._retransmission.status())
+        self._rejoining.ask(out)
         self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns - parameters.status_interval_ns)
         if executed == self._executed_at_last_status:
             self._retransmission.say_again(out)
@@ -696,6 +735,41 @@ class Replica:
         if not asked and self.stable.seq > self.last_executed:
             self._catch_up.begin(self.stable, out, now_ns=now.monotonic_ns)
             self._finish_transfer(now, out)
+
+    # --- what a replica said before it restarted
+
+    def _may_speak(self, view: View, now: Instant, *, active: bool) -> bool:
+        return self._rejoining.may_speak(view=view, active=active, now_ns=now.monotonic_ns)
+
+    def _speak(self, now: Instant, out: Outbox) -> None:
+        """Mute no more: what was left unsaid, and patience with a primary that may have waited for us."""
+        self._rejoining.speak(out)
+        self._patient_from_ns = now.monotonic_ns
+        self._checkpoints.speak(out)
+        self._leave_guilty_primary(now, out)
+        if self.active:
+            self._ordering.speak(out)
+
+    def _owes_empty_batch(self) -> bool:
+        """A silent replica waits for its H; one batch at a time, so that requests never wait for many."""
+        following = self._ordering.next_seq
+        return following == self.last_executed + 1 and self._escort.wants_batch(following)
+
+    def _on_query_stable(self, sender: ReplicaId, query: QueryStable, now: Instant, out: Outbox) -> None:
+        reason = self._rejoining.answer(sender, query, out, now_ns=now.monotonic_ns)
+        if not self._report(reason, sender, query, now, out) or self._context.voice.mute:
+            return
+        self._escort.on_query(sender, query, stable=self.stable.seq, now_ns=now.monotonic_ns)
+        after = self._escort.view_wanted(sender, query, stable=self.stable.seq)
+        if after is not None:
+            self._leave_view(self._view_changes.next_view(after), ViewChangeCause.ESCORT, now, out)
+
+    def _on_reply_stable(self, sender: ReplicaId, reply: ReplyStable, now: Instant, out: Outbox) -> None:
+        if not self._proves_stable(reply.stable):
+            return out.reject(sender, reply, Rejection.BAD_CERTIFICATE)
+        if self._report(self._rejoining.on_reply(sender, reply, out), sender, reply, now, out):
+            self._on_stable(reply.stable, now, out)
+        return None
 
     def _on_fetch_batches(self, sender: ReplicaId, message: FetchBatches, now: Instant, out: Outbox) -> None:
         found = self._execution.archive_after(message.after, self._context.parameters.transfer_bytes_max)
@@ -721,7 +795,7 @@ class Replica:
 
     def _on_state_chunk(self, sender: ReplicaId, message: StateChunk, now: Instant, out: Outbox) -> None:
         reason = self._catch_up.on_state_chunk(sender, message, out, now_ns=now.monotonic_ns)
-        self._report(reason, sender, message, out)
+        self._report(reason, sender, message, now, out)
         self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
         self._finish_transfer(now, out)
 
@@ -743,7 +817,7 @@ class Replica:
         self._checkpoints.take(target.seq, target.root, out)
         self._forget_settled(now)
         self._guilty.note_recorded(self._execution.convictions)
-        self._leave_guilty_primary(out)
+        self._leave_guilty_primary(now, out)
         for certified in again:
             if self._repair.under_way:
                 break

@@ -79,7 +79,7 @@ class ViewChanges:
         self._current.view, self._current.active = view, False
         self.entered = None
         self.deadline_ns = None
-        self.own = self._context.signer.sign(ViewChange(view, stable, prepared, self._context.id))
+        self.own = self._context.sign(ViewChange(view, stable, prepared, self._context.id))
         self._votes[self._context.id] = self.own
         out.persist(effects.LeftView(self.own))
         out.broadcast(self.own)
@@ -111,7 +111,7 @@ class ViewChanges:
 
     def arm(self, now_ns: int) -> None:
         """The new-view timer runs from a quorum of VIEW-CHANGEs: before that the others may still be timing out."""
-        if self._current.active or self.deadline_ns is not None:
+        if self._current.active or self.deadline_ns is not None or self._context.voice.mute:
             return
         supporters = sum(v.message.view >= self._current.view for v in self._votes.values())
         if supporters >= self._context.quorums.quorum:
@@ -122,13 +122,13 @@ class ViewChanges:
     def make_new_view(self) -> Authenticated[NewView] | None:
         """As primary of the view we wait for, the NEW-VIEW once a quorum of VIEW-CHANGEs is there."""
         view, quorums = self._current.view, self._context.quorums
-        if self._current.active or quorums.primary(view) != self._context.id:
+        if self._current.active or self._context.voice.mute or quorums.primary(view) != self._context.id:
             return None
         votes = [v for _, v in sorted(self._votes.items()) if v.message.view == view]
         if len(votes) < quorums.quorum:
             return None
         chosen = tuple(votes[: quorums.quorum])
-        sign = self._context.signer.sign
+        sign = self._context.sign
         pre_prepares = tuple(sign(h) for h in new_view.headers(view, [v.message for v in chosen], quorums))
         return sign(NewView(view, chosen, pre_prepares, self._context.id))
 

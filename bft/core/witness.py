@@ -68,6 +68,10 @@ class Witness:
         seen = self._seen[type(vote)][vote.replica].get((vote.view, vote.seq))
         return seen is not None and seen.message.digest != vote.digest
 
+    def said(self, replica: ReplicaId, kind: type) -> list[Authenticated[Any]]:
+        """What this replica was seen to sign, of one kind, in order of first sight."""
+        return list(self._seen[kind][replica].values())
+
     def keep(self, new_view: NewView) -> None:
         """We entered this view: what its VIEW-CHANGEs hid stays provable while COMMITs of earlier views turn up."""
         self._decisive.append({vote.message.replica: vote for vote in new_view.view_changes})

@@ -10,7 +10,17 @@ from typing import Final, NamedTuple
 from bft.auth import Authenticator
 from bft.codec import MessageType, Query, Watch, decode_body
 from bft.core.events import ClientRequest, Event, Received
-from bft.core.messages import Authenticated, Batches, Bodies, Commit, Prepare, Request, RequestKind, StateChunk
+from bft.core.messages import (
+    Authenticated,
+    Batches,
+    Bodies,
+    Commit,
+    Prepare,
+    ReplyStable,
+    Request,
+    RequestKind,
+    StateChunk,
+)
 from bft.errors import InvalidMessage
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame
@@ -21,6 +31,7 @@ _ANSWERS: Final[dict[int, type]] = {  # large, and of use only to who asked
     MessageType.BATCHES: Batches,
     MessageType.BODIES: Bodies,
     MessageType.STATE_CHUNK: StateChunk,
+    MessageType.REPLY_STABLE: ReplyStable,
 }
 _NAMES: Final = {int(kind): kind.name for kind in MessageType}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -193,7 +194,7 @@ class Node:
     # --- the task that owns the core
 
     async def _run_core(self) -> None:
-        await self._carry_out(self._core.step(Start(), now := self._now()), now)
+        await self._carry_out(self._core.step(self._start(), now := self._now()), now)
         while True:
             await self._wait_for_work()
             if self._outgoing.failure is not None:
@@ -329,7 +330,7 @@ class Node:
         name = certificate.subject_identity.name
         return self._state.poll(operation, client=certificate.public_key.raw, client_name=name)
 
-    def _observe(self, effect: Effect) -> None:  # noqa: C901 - one case a kind of effect
+    def _observe(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case an effect
         counters = self.counters
         match effect:
             case fx.Executed(_, _, batch, operations):
@@ -352,6 +353,10 @@ class Node:
                 _log.error("replica proven faulty", accused=evidence.accused, conflicting=kind)
             case fx.Convicted(accused, seq):
                 _log.error("on record as faulty", accused=accused, seq=seq)
+            case fx.FellSilent(until, above):
+                _log.warning("what this replica said before is lost: it signs nothing", until=until, above_view=above)
+            case fx.Rejoined(was_silenced):
+                _log.info("rejoined" if was_silenced else "remembers what it said before", view=self._core.view)
             case fx.CatchingUp(seq, received, wanted):
                 _log.info("catching up", seq=seq, nodes_received=received, nodes_wanted=wanted)
             case fx.Diverged(seq, ours, certified):
@@ -367,6 +372,14 @@ class Node:
                 raise DivergedError(_hopeless(seq, repaired))
 
     # --- start
+
+    def _start(self) -> Start:
+        """The first start of all speaks at once; any other asks the peers what this replica said before."""
+        recovered = self._data.recovered
+        if recovered.amnesiac:
+            lost = str(self.config.data)
+            _log.warning("data directory lost: silent until nothing that was said before matters", directory=lost)
+        return Start() if recovered.first else Start(1 + secrets.randbits(63), recovered.amnesiac)
 
     def _recover(self) -> None:
         recovered = self._data.recovered

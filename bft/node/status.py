@@ -30,6 +30,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "transferring": core.transferring,
         "repairing": core.repairing,
         "divergences": counters.divergences,
+        "silence": core.silence,
         "executed_operations": counters.executed_operations,
         "executed_requests": counters.executed_requests,
         "executed_batches": counters.executed_batches,

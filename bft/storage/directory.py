@@ -1,7 +1,8 @@
 """A replica's data directory: locked by one process, begun by `init` alone, recovered at start.
 
 `init` leaves the marker GENESIS, which the first start consumes.  A directory with neither marker nor log has lost
-what the replica said: starting from nothing could contradict it, so such a replica does not start.
+what the replica said: it starts as an amnesiac (`bft.core.rejoining`), and the marker LOST says so, durably and before
+anything else is written, until a record in the log does.
 """
 
 import fcntl
@@ -13,11 +14,11 @@ from typing import Final, Self
 
 from bft.codec import Limits
 from bft.config import Durability
-from bft.core.effects import Record
+from bft.core.effects import Record, Silenced
 from bft.core.messages import GENESIS as GENESIS_CERTIFICATE
 from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, EnvironmentFailure
-from bft.storage.files import remove
+from bft.storage.files import remove, touch
 from bft.storage.log import FileLog, MemoryLog, RecordLog
 from bft.storage.logfile import Identity
 from bft.storage.records import decode_record, retained
@@ -25,6 +26,7 @@ from bft.storage.snapshot import SnapshotStore
 
 GENESIS: Final = "GENESIS"
 LOCK: Final = "LOCK"
+LOST: Final = "LOST"
 
 
 def begin(directory: Path) -> None:
@@ -44,9 +46,11 @@ class Lock:
         """Lock the directory.  Raises EnvironmentFailure, also when another process has it."""
         path = directory / LOCK
         try:
+            if directory.parent.is_dir():
+                directory.mkdir(mode=0o700, exist_ok=True)  # deleted: its replica lost what it said, and rejoins
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError as error:
-            raise EnvironmentFailure(f"{directory}: no such directory; `bft cluster init` makes it") from error
+            raise EnvironmentFailure(f"{directory.parent}: no such directory; `bft cluster init` makes it") from error
         except OSError as error:
             raise EnvironmentFailure(f"{path}: {error.strerror}") from error
         try:
@@ -73,6 +77,8 @@ class Recovered:
     certificate: CheckpointCertificate  # of the state in `items`
     items: Iterable[tuple[bytes, bytes]] | None  # to be read once; None: the empty state of genesis
     path: Path | None  # of the saved state
+    first: bool = False  # the first start of all: nothing was ever said
+    amnesiac: bool = False  # what was said is lost for certain
 
     def check_root(self, root: bytes) -> None:
         """Raises DataDirectoryError unless the restored state has the certified root."""
@@ -107,11 +113,9 @@ class DataDirectory:
         cls, lock: Lock, path: Path, identity: Identity, durability: Durability, limits: Limits
     ) -> "DataDirectory":
         marker = path / GENESIS
-        if not FileLog.exists(path) and not marker.exists():
-            raise DataDirectoryError(
-                f"{path}: neither a log nor the marker of a new replica: its data is lost, and starting from nothing "
-                "could contradict what it said; restore the directory"
-            )
+        first = marker.exists()
+        if not FileLog.exists(path) and not first:
+            touch(path / LOST)
         if durability is Durability.MEMORY:
             if FileLog.exists(path):
                 raise DataDirectoryError(
@@ -119,12 +123,16 @@ class DataDirectory:
                     'cast; set durability to "fsync" or "os"'
                 )
             remove(marker)
-            return cls(lock, MemoryLog(), None, Recovered((), GENESIS_CERTIFICATE, None, None))
+            return cls(lock, MemoryLog(), None, Recovered((), GENESIS_CERTIFICATE, None, None, first, not first))
         sync = durability is Durability.FSYNC
         log, entries = FileLog.open(path, identity, retained, sync=sync)
         remove(marker)
         snapshots = SnapshotStore(path, identity, limits, sync=sync)
         records = [decode_record(entry, limits) for entry in entries]
+        first = first and not records
+        if any(isinstance(record, Silenced) for record in records):
+            remove(path / LOST)
+        amnesiac = (path / LOST).exists()
         saved = snapshots.load()
         if saved is None or saved.certificate.seq < log.truncated:
             if log.truncated:
@@ -132,12 +140,13 @@ class DataDirectory:
                     f"{path}: the saved state of {log.truncated} or later is lost: run `bft replica repair` to rejoin "
                     "from the others"
                 )
-            return cls(lock, log, snapshots, Recovered(records, GENESIS_CERTIFICATE, None, None))
+            return cls(lock, log, snapshots, Recovered(records, GENESIS_CERTIFICATE, None, None, first, amnesiac))
         certificate = saved.certificate
         kept = retained([(entry.type, entry.seq) for entry in entries], certificate.seq)
-        return cls(
-            lock, log, snapshots, Recovered([records[i] for i in kept], certificate, saved.items, snapshots.path)
+        recovered = Recovered(
+            [records[i] for i in kept], certificate, saved.items, snapshots.path, first=first, amnesiac=amnesiac
         )
+        return cls(lock, log, snapshots, recovered)
 
     async def close(self) -> None:
         """Write what waits and unlock."""

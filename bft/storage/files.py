@@ -55,6 +55,12 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def touch(path: Path) -> None:
+    """Make an empty file, if it is not there, durably."""
+    path.touch(mode=0o600)
+    sync_directory(path.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file, if it is there, durably."""
     path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from bft.codec import Limits, MessageType, decode_body, encode_body
 from bft.codec.statements import Decoder, prepared_fields, signed_fields
-from bft.codec.wire import array, fields_of, pack, unpack
+from bft.codec.wire import array, fields_of, flag, natural, pack, unpack
 from bft.core.effects import (
     Accepted,
     CheckpointTaken,
@@ -20,6 +20,7 @@ from bft.core.effects import (
     Prepared,
     Proven,
     Record,
+    Silenced,
     Stable,
 )
 from bft.core.messages import Batches, Seq, StableCheckpoint
@@ -38,13 +39,14 @@ class RecordType(IntEnum):
     ENTERED_VIEW = 7
     PROVEN = 8
     FETCHED = 9
+    SILENCED = 10
 
 
 class Entry(NamedTuple):
     """A record as the log holds it."""
 
     type: int
-    seq: int  # the sequence number that it is about; of LEFT_VIEW and ENTERED_VIEW the view; of PROVEN 0
+    seq: int  # the sequence number that it is about; of LEFT_VIEW and ENTERED_VIEW the view; else 0
     payload: bytes
 
 
@@ -64,8 +66,8 @@ def retained(heads: Sequence[tuple[int, int]], truncated: Seq) -> list[int]:
     """Positions of the (type, seq) that are still needed once everything up to ``truncated`` is in a snapshot.
 
     Kept: all about later sequence numbers, the stable certificates from there on, the highest view left and the
-    highest entered, all evidence.  What is dropped binds nobody any more: slots at or below a stable checkpoint are
-    never voted on again, and a view below one that we left is closed to us.
+    highest entered, all evidence, every silence.  What is dropped binds nobody any more: slots at or below a stable
+    checkpoint are never voted on again, and a view below one that we left is closed to us.
     """
     latest = {wanted: max((seq for type_, seq in heads if type_ == wanted), default=0) for wanted in _VIEW_TYPES}
 
@@ -131,6 +133,11 @@ def _read_committed(payload: bytes, limits: Limits) -> Committed:
     return Committed(tuple([decoder.signed_commit(commit) for commit in commits]))
 
 
+def _read_silenced(payload: bytes, _: Limits) -> Silenced:
+    until, above, rejoined = unpack(payload, fields=3, array_max=3)
+    return Silenced(natural(until, "until"), natural(above, "above"), flag(rejoined, "rejoined"))
+
+
 def _unverified(kind: MessageType) -> Callable[[bytes, Limits], Any]:
     return lambda payload, limits: decode_body(kind, payload, limits).unverified
 
@@ -161,6 +168,7 @@ _WRITERS: Final[dict[type, tuple[RecordType, Callable[[Any], int], Callable[[Any
     LeftView: (RecordType.LEFT_VIEW, lambda r: r.view_change.message.view, lambda r: encode_body(r.view_change)[1]),
     EnteredView: (RecordType.ENTERED_VIEW, lambda r: r.new_view.message.view, lambda r: encode_body(r.new_view)[1]),
     Proven: (RecordType.PROVEN, lambda _: 0, lambda r: encode_body(r.evidence)[1]),
+    Silenced: (RecordType.SILENCED, lambda _: 0, lambda r: pack((r.until, r.above, r.rejoined))),
 }
 
 _READERS: Final[dict[int, Callable[[bytes, Limits], Record]]] = {
@@ -172,5 +180,6 @@ _READERS: Final[dict[int, Callable[[bytes, Limits], Record]]] = {
     RecordType.STABLE: lambda payload, limits: Stable(_stable(payload, limits).certificate),
     RecordType.LEFT_VIEW: lambda payload, limits: LeftView(_view_change(payload, limits)),
     RecordType.ENTERED_VIEW: lambda payload, limits: EnteredView(_new_view(payload, limits)),
+    RecordType.SILENCED: _read_silenced,
     RecordType.PROVEN: lambda payload, limits: Proven(_evidence(payload, limits)),
 }

@@ -20,11 +20,13 @@ from bft.core.effects import (
     EnteredView,
     EvidenceFound,
     Executed,
+    FellSilent,
     Fetched,
     LeftView,
     Prepared,
     Record,
     Rejected,
+    Rejoined,
     SaveSnapshot,
     SendReply,
     Stable,
@@ -49,6 +51,7 @@ from bft.core.messages import (
     RequestId,
     Seq,
 )
+from bft.testing.amnesia import Amnesia
 from bft.testing.certificates import Certificates
 from bft.testing.contradictions import Contradictions, contradict
 from bft.testing.hosts import Host
@@ -89,6 +92,7 @@ class Checker:
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
         self._said = Contradictions(n)
+        self.amnesia = Amnesia(self._said)
         self._effects: dict[type, Callable[[Host, Any], None]] = {
             Executed: self._on_executed,
             SaveSnapshot: self._on_save_snapshot,
@@ -99,6 +103,8 @@ class Checker:
             CannotRepair: lambda host, effect: self._fail(f"replica {host.id} cannot repair its state at {effect.seq}"),
             Rejected: self._on_rejected,
             ViewChangeStarted: self._on_view_change_started,
+            FellSilent: self._on_fell_silent,
+            Rejoined: lambda host, effect: self.amnesia.on_speaking(host, was_silenced=effect.was_silenced),
         }
         self._records: dict[type, Callable[[Host, Any], None]] = {
             Prepared: lambda _, record: proven.check_prepared(record.certificate),
@@ -182,6 +188,7 @@ class Checker:
             and not isinstance(statement.message, Request)
             and statement.message.replica == host.id
             and (wrong := self._said.on_sent(host.id, statement))
+            and host.id not in self.amnesia.undetected
         ):
             self._fail(wrong)
 
@@ -198,6 +205,8 @@ class Checker:
         for seq in sorted({entry[0] for entry in applied}):
             self._check_applied(host, seq)
         applied.clear()
+        if self.amnesia.starts_over(host.id):
+            self._recoverable[host.id] = self._durable[host.id] = 0
         if core.last_executed < self._recoverable[host.id]:
             wanted = self._recoverable[host.id]
             self._fail(f"replica {host.id} recovered {core.last_executed}, its log and snapshot reach {wanted}")
@@ -207,7 +216,7 @@ class Checker:
         self._recoverable[host.id] = core.last_executed
         self._position[host.id] = core.last_executed
         self._resume_log(host, core.last_executed)
-        if core.view < self._said.highest_view[host.id]:
+        if core.view < self._said.highest_view[host.id] and host.id not in self.amnesia.ever:
             self._fail(f"replica {host.id} restarted in view {core.view}, below one in which it spoke")
         self._view[host.id] = core.view
 
@@ -305,7 +314,7 @@ class Checker:
         genuine = self._registry.is_genuine(evidence.first) and self._registry.is_genuine(evidence.second)
         if not genuine or not contradict(evidence.first.message, evidence.second.message):
             self._fail(f"replica {host.id} believes evidence that proves nothing: {describe(evidence)}")
-        if evidence.accused not in self._byzantine:
+        if evidence.accused not in self._byzantine | self.amnesia.undetected:
             self._fail(f"replica {host.id} accuses the correct replica {evidence.accused}: {describe(evidence)}")
 
     def _on_rejected(self, host: Host, effect: Rejected) -> None:
@@ -320,12 +329,17 @@ class Checker:
         if joined and not any(self._view[host.id] < view and effect.view <= view + self._options.n for view in left):
             self._fail(f"replica {host.id} joined the change to view {effect.view} that no correct replica wants")
 
+    def _on_fell_silent(self, host: Host, effect: FellSilent) -> None:
+        """No lie makes an amnesiac of a replica whose disk holds all that it said."""
+        if host.id not in self.amnesia.ever:
+            self._fail(f"replica {host.id} lost nothing and fell silent")
+
     # --- the rest
 
     def _on_signed(self, replica: ReplicaId, statement: Authenticated[Any]) -> None:
         message = statement.message
         if (
-            replica not in self._byzantine
+            replica not in self._byzantine | self.amnesia.undetected
             and isinstance(message, PrePrepare | Prepare | Commit)
             and message.view < self._said.left_view[replica]
         ):

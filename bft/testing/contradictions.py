@@ -60,6 +60,7 @@ class Contradictions:
     def __init__(self, n: int) -> None:
         self.left_view = [0] * n  # the highest view of a VIEW-CHANGE that each sent
         self.highest_view = [0] * n  # in which it said anything
+        self.highest_seq = [0] * n  # for which it said anything
         self._durable: set[int] = set()  # identities; the registry keeps the statements alive
         self._sent: set[int] = set()
         self._claims: dict[tuple[Any, ...], Any] = {}
@@ -83,6 +84,7 @@ class Contradictions:
                 return f"replica {replica} contradicts itself: two {name}s for {where[2:]}"
         view = getattr(message, "view", 0)
         self.highest_view[replica] = max(self.highest_view[replica], view)
+        self.highest_seq[replica] = max(self.highest_seq[replica], getattr(message, "seq", 0))
         if isinstance(message, ViewChange):
             self.left_view[replica] = max(self.left_view[replica], view)
         return None

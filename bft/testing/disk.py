@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 from bft.core.effects import (
     Accepted,
@@ -14,10 +15,20 @@ from bft.core.effects import (
     Prepared,
     Proven,
     Record,
+    Silenced,
     Stable,
 )
 from bft.core.messages import GENESIS, CheckpointCertificate, Seq
 from bft.statemachine.trie import MerkleTrie
+
+
+@dataclass(frozen=True, slots=True)
+class DiskCopy:
+    """What a disk held at some time."""
+
+    records: tuple[Record, ...]
+    snapshots: dict[Seq, MerkleTrie]
+    lost: bool
 
 
 class Disk:
@@ -32,6 +43,7 @@ class Disk:
         self._durable: list[Record] = []
         self._tail: list[Record] = []  # the records [synced, appended)
         self._snapshots: dict[Seq, MerkleTrie] = {}
+        self._lost = False
 
     def append(self, record: Record) -> None:
         self.appended += 1
@@ -60,6 +72,28 @@ class Disk:
         self._durable = [record for record in self._durable if _outlives(record, seq)]
         self._snapshots = {saved: trie for saved, trie in self._snapshots.items() if saved >= seq}
 
+    # --- faults of the disk itself
+
+    @property
+    def amnesiac(self) -> bool:
+        """Whether a start finds neither log nor marker: a replica that knows that it does not know."""
+        return self._lost and not any(isinstance(record, Silenced) for record in self._durable)
+
+    def lose(self) -> None:
+        """Everything is gone; to be called while the process is down."""
+        self._durable, self._snapshots, self._lost = [], {}, True
+
+    def copy(self) -> DiskCopy:
+        """A copy of what is durable now, as a backup or a virtual machine's snapshot would be."""
+        return DiskCopy(tuple(self._durable), dict(self._snapshots), self._lost)
+
+    def roll_back(self, copy: DiskCopy) -> list[Record]:
+        """Put an older copy in place, while the process is down; the records that were lost by that."""
+        kept = {id(record) for record in copy.records}
+        lost = [record for record in self._durable if id(record) not in kept]
+        self._durable, self._snapshots, self._lost = list(copy.records), dict(copy.snapshots), copy.lost
+        return lost
+
     def recover(self) -> tuple[list[Record], CheckpointCertificate, MerkleTrie | None]:
         """The durable records, and the newest snapshot that a durable certificate proves (None: the empty state)."""
         best = GENESIS
@@ -83,5 +117,5 @@ def _outlives(record: Record, seq: Seq) -> bool:
             return record.checkpoint.message.seq > seq
         case Stable():
             return record.certificate.seq >= seq
-        case LeftView() | EnteredView() | Proven():
+        case LeftView() | EnteredView() | Proven() | Silenced():
             return True

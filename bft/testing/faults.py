@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bft.testing.amnesia import Amnesia
+from bft.testing.disk import DiskCopy
 from bft.testing.hosts import Host
 from bft.testing.network import Address, Network
 from bft.testing.options import Options
@@ -17,13 +19,20 @@ class Faults:
     """Schedules partitions, crashes, pauses and clock steps inside the fault phase."""
 
     def __init__(
-        self, options: Options, scheduler: Scheduler, network: Network, hosts: Sequence[Host], note: Note
+        self,
+        options: Options,
+        scheduler: Scheduler,
+        network: Network,
+        hosts: Sequence[Host],
+        amnesia: Amnesia,
+        note: Note,
     ) -> None:
         self._options = options
         self._scheduler = scheduler
         self._random = scheduler.random
         self._network = network
         self._hosts = hosts
+        self._amnesia = amnesia
         self._note = note
         self._healed = False
 
@@ -35,6 +44,8 @@ class Faults:
             (options.crashes, self._crash),
             (options.pauses, self._pause),
             (options.clock_steps, self._step_clock),
+            (options.lost_disks, self._lose_disk),
+            (options.rollbacks, self._copy_disk),
         )
         for count, strike in kinds:
             for _ in range(count):
@@ -123,6 +134,41 @@ class Faults:
     def _restart(self, host: Host) -> None:
         self._note(f"restart {host.id}")
         host.restart()
+
+    def _may_forget(self, host: Host) -> bool:
+        """Whether it is correct, and with it no more than f replicas are faulty now."""
+        faulty = self._amnesia.victims(self._hosts)
+        return (
+            not self._healed
+            and host.correct
+            and host.up
+            and host.id not in self._options.crash_stop
+            and host.id not in faulty
+            and len(faulty) < self._options.spare
+        )
+
+    def _lose_disk(self) -> None:
+        host = self._victim()
+        if not self._may_forget(host):
+            return
+        self._note(f"disk of {host.id} is lost")
+        host.crash()
+        host.disk.lose()
+        self._amnesia.strike(host, told=True)
+        self._while_faulty(self._random.randrange(1 * MS, 2 * SECOND), self._restart, host)
+
+    def _copy_disk(self) -> None:
+        host = self._victim()
+        self._while_faulty(self._random.randrange(1 * MS, 3 * SECOND), self._roll_back, host, host.disk.copy())
+
+    def _roll_back(self, host: Host, copy: DiskCopy) -> None:
+        if not self._may_forget(host):
+            return
+        self._note(f"disk of {host.id} is rolled back")
+        host.crash()
+        if host.disk.roll_back(copy):
+            self._amnesia.strike(host, told=False)
+        self._while_faulty(self._random.randrange(1 * MS, 2 * SECOND), self._restart, host)
 
     def _stop_for_good(self, host: Host) -> None:
         self._note(f"{host.id} stops for good")

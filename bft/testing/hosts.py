@@ -168,6 +168,7 @@ class Host:
         return self.core
 
     def start(self) -> None:
+        """The first of all starts."""
         self._step(Start())
 
     def crash(self) -> None:
@@ -193,7 +194,7 @@ class Host:
             self._break_down()
             return
         self._observer.on_restart(self)
-        self.start()
+        self._step(Start(nonce=self.incarnation, amnesiac=self.disk.amnesiac))
 
     def stop(self) -> None:
         """Crash, and never come back."""

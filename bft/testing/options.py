@@ -30,13 +30,17 @@ class Family(StrEnum):
     BYZANTINE = "byzantine"
     BYZANTINE_CLIENT = "byzantine-client"
     TWINS = "twins"
+    LOST_DISK = "lost-disk"
+    ROLLBACK = "rollback"
 
 
 ALL_FAMILIES = tuple(Family)
 STANDARD_REQUESTS = 200  # of all clients of a drawn seed
+_OF_DISKS = (Family.LOST_DISK, Family.ROLLBACK)
 _DRAWN_APART = (
     Family.BYZANTINE_CLIENT,
     Family.TWINS,
+    *_OF_DISKS,
 )  # with chances of their own: the others' seeds stay what they were
 # limits that Byzantine clients of a simulated cluster can reach
 _TIGHT = {
@@ -86,6 +90,8 @@ class Options:
     clock_offset_ns: int = 0  # wall clocks differ by up to twice this
     clock_drift_ppm: int = 0
     clock_steps: int = 0
+    lost_disks: int = 0  # each strikes only while fewer than f replicas are faulty otherwise
+    rollbacks: int = 0  # likewise: an older copy of the disk is put in place
     crash_stop: tuple[int, ...] = ()  # replicas that stop for good, at some time of the fault phase
     byzantine: tuple[tuple[int, str], ...] = ()  # (replica, behaviour), active to the end
     byzantine_clients: tuple[str, ...] = ()  # behaviours, any number of them, active to the end
@@ -119,6 +125,11 @@ class Options:
         hostile = apart.random() < 0.25 and Family.BYZANTINE_CLIENT in families
         on |= ({Family.TWINS} if twins else set()) | ({Family.BYZANTINE_CLIENT} if hostile else set())
         twin = apart.choice([replica for replica in others if replica not in stopped])
+        disks = random.Random(f"disks {seed} {n}")
+        spare -= len(stopped) + twins
+        on |= {family for family in _OF_DISKS if disks.random() < 0.5 and spare and family in families}
+        lost_disks = disks.randint(1, 4) if Family.LOST_DISK in on else 0
+        rollbacks = disks.randint(1, 4) if Family.ROLLBACK in on else 0
         interval = chance.choice((2, 4, 8))
         clients = chance.choice((1, 2, 4))
         requests = STANDARD_REQUESTS // clients
@@ -151,12 +162,20 @@ class Options:
             clock_offset_ns=chance.randint(0, 5 * SECOND) if Family.CLOCK in on else 0,
             clock_drift_ppm=chance.randint(0, 500) if Family.CLOCK in on else 0,
             clock_steps=chance.randint(0, 3) if Family.CLOCK in on else 0,
+            lost_disks=lost_disks,
+            rollbacks=rollbacks,
             crash_stop=tuple(sorted(stopped)),
             byzantine=tuple(sorted(zip(byzantine, texts, strict=True))),
             byzantine_clients=tuple(apart.choices(CLIENT_SWARM, k=apart.randint(1, 3)) if hostile else ()),
             twins=(twin,) if twins else (),
             rounds=draw_rounds(apart, instances=n + 1, phase_ns=6 * SECOND) if twins else (),
         )
+
+    @property
+    def spare(self) -> int:
+        """How many more replicas may be faulty at any one time."""
+        faulty = {replica for replica, _ in self.byzantine} | set(self.crash_stop) | set(self.twins)
+        return max(0, (self.n - 1) // 3 - len(faulty))
 
     @property
     def parameters(self) -> Parameters:
@@ -174,6 +193,7 @@ class Options:
             transfer_nodes_max=16,
             transfer_timeout_ns=300 * MS,
             held_messages_max=128,
+            rejoin_interval_ns=10 * SECOND,
             **(_TIGHT if self.byzantine_clients else {}),
         )
 

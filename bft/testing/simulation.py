@@ -112,7 +112,7 @@ class Simulation:
             for index, text in enumerate(options.byzantine_clients)
         ]
         self._by_key = {client.key: client for client in self.clients}
-        self._faults = Faults(options, self._scheduler, self._network, self.hosts, self._note)
+        self._faults = Faults(options, self._scheduler, self._network, self.hosts, self.checker.amnesia, self._note)
 
     def run(self) -> Run:
         """Raises `Violation`."""
@@ -168,6 +168,8 @@ class Simulation:
     def _settled(self) -> bool:
         if not all(client.done for client in self.clients):
             return False
+        if any(host.core.silence for host in self.correct if host.core is not None):
+            return False
         executed = [host.core.last_executed for host in self.correct if host.core is not None]
         if not self.options.byzantine_clients:
             return len(set(executed)) == 1
@@ -177,7 +179,7 @@ class Simulation:
     def _why_stuck(self) -> str:
         replicas = [
             f"{host.id}: view {core.view}{'' if core.active else ' (changing)'} executed {core.last_executed} "
-            f"stable {core.stable.seq} {core.sizes}"
+            f"stable {core.stable.seq} {core.sizes} {core.silence}"
             for host in self.hosts
             if (core := host.core) is not None
         ]

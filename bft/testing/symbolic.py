@@ -23,6 +23,7 @@ from bft.core.messages import (
     PrePrepare,
     Proposal,
     ReplicaId,
+    ReplyStable,
     Request,
     SignedMessage,
     StableCheckpoint,
@@ -151,6 +152,8 @@ def statements_of(message: PeerMessage) -> Iterable[Authenticated[Any]]:
             return [s for c in message.batches for s in (*_in_batch(c.batch), *c.commits)]
         case Bodies():
             return [s for batch in message.batches for s in _in_batch(batch)]
+        case ReplyStable():
+            return (*message.stable.checkpoints, *message.votes, *message.view_changes)
         case StableCheckpoint():
             return message.certificate.checkpoints
         case _:

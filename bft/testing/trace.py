@@ -26,6 +26,8 @@ from bft.core.messages import (
     Prepare,
     PrePrepare,
     Proposal,
+    QueryStable,
+    ReplyStable,
     Request,
     StableCheckpoint,
     StateChunk,
@@ -176,4 +178,9 @@ _WORDS: dict[type, Callable[[Any], str]] = {
     StateChunk: lambda m: f"state-chunk seq={m.seq} nodes={len(m.nodes)}",
     Status: repr,
     FetchBatches: repr,
+    QueryStable: repr,
+    ReplyStable: lambda m: (
+        f"reply-stable view={m.view} stable={m.stable.seq} votes={describe(m.votes)} "
+        f"view-changes={describe(m.view_changes)}"
+    ),
 }

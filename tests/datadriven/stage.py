@@ -26,6 +26,8 @@ from bft.core.messages import (
     PreparedCertificate,
     PrePrepare,
     Proposal,
+    QueryStable,
+    ReplyStable,
     Request,
     RequestKind,
     Seq,
@@ -118,10 +120,16 @@ class Stage:
         return self._step(Start())
 
     def do_restart(self, a: Arguments) -> list[str]:
-        """A new process with the records that were persisted, and no snapshot."""
+        """A new process with the records that were persisted, and no snapshot; `lost=1`: without them.
+
+        With `nonce=` it asks its peers what it said before.
+        """
+        if lost := bool(a.number("lost", 0)):
+            self._records.clear()
         self._replica = self._new_replica()
         self._replica.recover(self._records, GENESIS)
-        return self._step(Start())
+        nonce = a.number("nonce", 0)
+        return self._step(Start(nonce, lost) if nonce else Start())
 
     def _new_replica(self) -> Replica:
         return Replica(
@@ -330,6 +338,23 @@ class Stage:
         sign = self._signers[primary].sign
         message = NewView(view, chosen, tuple(sign(header) for header in derived), primary)
         return self._receive(a.number("from", primary), sign(message))
+
+    # --- what was said before a restart
+
+    def do_query_stable(self, a: Arguments) -> list[str]:
+        return self._receive(
+            a.number("from"), QueryStable(a.number("nonce"), a.number("until", 0), a.number("above", 0))
+        )
+
+    def do_reply_stable(self, a: Arguments) -> list[str]:
+        """`commits=1@0:x` returns our COMMIT for batch x at 1 in view 0."""
+        votes = []
+        for item in a.items("commits"):
+            where, name = item.split(":")
+            seq, view = (int(part) for part in where.split("@"))
+            votes.append(self._commit(view, seq, name, self._me))
+        reply = ReplyStable(a.number("nonce"), a.number("view", 0), self._stable(a), tuple(votes), ())
+        return self._receive(a.number("from"), reply)
 
     # --- the rest
 

@@ -24,8 +24,10 @@ from bft.core.messages import (
     PreparedCertificate,
     PrePrepare,
     Proposal,
+    QueryStable,
     Refusal,
     Reply,
+    ReplyStable,
     Request,
     StableCheckpoint,
     StateChunk,
@@ -104,6 +106,10 @@ class Words:
                 return f"cannot repair seq={effect.seq} repaired={effect.repaired}"
             case effects.CatchingUp():
                 return f"catching up seq={effect.seq} received={effect.nodes_received} wanted={effect.nodes_wanted}"
+            case effects.FellSilent():
+                return f"silent until={effect.until} above={effect.above}"
+            case effects.Rejoined():
+                return "rejoined" if effect.was_silenced else "remembers"
             case _:
                 raise ValueError(f"no words for {effect!r}")
 
@@ -127,6 +133,9 @@ class Words:
                 return f"entered-view view={record.new_view.message.view}"
             case effects.Proven():
                 return f"proven {record.evidence.accused}"
+            case effects.Silenced():
+                rejoined = " rejoined" if record.rejoined else ""
+                return f"silenced until={record.until} above={record.above}{rejoined}"
 
     def reply(self, reply: Reply | Refusal, client: ClientKey) -> str:
         name = self.client_name(client)
@@ -172,7 +181,7 @@ class Words:
     def _headers(self, new_view: NewView) -> str:
         return ",".join(f"{p.message.seq}:{self.batch(p.message.digest)}" for p in new_view.pre_prepares)
 
-    def _unsigned(self, message: Any) -> str:
+    def _unsigned(self, message: Any) -> str:  # noqa: PLR0911 - one line a kind of message
         match message:
             case Status():
                 phase = "active" if message.active else "changing"
@@ -191,5 +200,10 @@ class Words:
                 return f"fetch-state seq={message.seq} paths={len(message.paths)}"
             case StateChunk():
                 return f"state-chunk seq={message.seq} nodes={len(message.nodes)}"
+            case QueryStable():
+                return f"query-stable nonce={message.nonce} until={message.until} above={message.above}"
+            case ReplyStable():
+                said = [self.message(vote) for vote in (*message.votes, *message.view_changes)]
+                return f"reply-stable nonce={message.nonce} view={message.view} said=[{', '.join(said)}]"
             case _:
                 raise ValueError(f"no words for {message!r}")

@@ -173,10 +173,6 @@ def break_cluster(home: Path) -> None:
     edit(home / "replica.toml", "id = 0", "id = 1")
 
 
-def lose_data(home: Path) -> None:
-    (home / "data" / "GENESIS").unlink()
-
-
 def damage_data(home: Path) -> None:
     (home / "data" / "base-0000000001").write_bytes(b"bft-log\0" + b"\xff" * 5000)
 
@@ -190,7 +186,6 @@ def damage_data(home: Path) -> None:
         (break_key_mode, ExitCode.CONFIGURATION, "run chmod 600"),
         (break_cluster, ExitCode.CONFIGURATION, "is the certificate of replica 0, not of replica 1"),
         (break_certificate, ExitCode.ENVIRONMENT, "replica.crt: No such file or directory"),
-        (lose_data, ExitCode.DATA_DIRECTORY, "its data is lost"),
         (damage_data, ExitCode.DATA_DIRECTORY, "damaged at byte 0: not a log, or its header"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,

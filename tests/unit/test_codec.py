@@ -41,6 +41,7 @@ from bft.core.messages import (
     Proposal,
     Refusal,
     Reply,
+    ReplyStable,
     ReplyStatus,
     Request,
     RequestKind,
@@ -184,7 +185,7 @@ class TestTypes:
     def test_nesting_without_end_is_refused(self):
         assert body_refusal(MessageType.PROPOSAL, b"\x91" * 100_000)
 
-    @pytest.mark.parametrize("kind", [0, 2, 8, 9, 15, 26, 34, 255])
+    @pytest.mark.parametrize("kind", [0, 2, 8, 9, 15, 28, 34, 255])
     def test_an_unknown_type_of_frame_is_refused(self, kind):
         assert "type" in body_refusal(kind, b"\x92\xc4\x00\xc4\x00")
 
@@ -344,6 +345,16 @@ class TestCounts:
 
     def test_nodes_of_an_answer(self):
         self.check(lambda count: StateChunk(1, ((b"\x0f", b"node"),) * count), PARAMETERS.transfer_nodes_max)
+
+    def test_votes_returned_to_who_asks(self):
+        vote = signed(Commit(1, 2, D, 1))
+        self.check(
+            lambda count: ReplyStable(1, 2, CheckpointCertificate(()), (vote,) * count, ()), 4 * PARAMETERS.window
+        )
+
+    def test_view_changes_returned_to_who_asks(self):
+        change = signed(ViewChange(9, CheckpointCertificate(()), (), 1))
+        self.check(lambda count: ReplyStable(1, 2, CheckpointCertificate(()), (), (change,) * count), 1)
 
     def test_nibbles_of_a_path(self):
         self.check(lambda count: FetchState(1, (b"\x0f" * count,)), 64)

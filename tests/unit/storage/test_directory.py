@@ -1,5 +1,6 @@
 """The data directory: begun by init, used by one process, and nothing is started from lost data."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from bft.core import messages as m
 from bft.core.parameters import Parameters
 from bft.errors import DataDirectoryError, EnvironmentFailure
 from bft.statemachine.trie import MerkleTrie
-from bft.storage.directory import GENESIS, DataDirectory, begin
+from bft.storage.directory import GENESIS, LOST, DataDirectory, begin
 from bft.storage.log import FileLog
 from bft.storage.logfile import PAGE, Identity
 from bft.storage.records import encode_record, retained
@@ -65,20 +66,50 @@ async def test_a_new_replica_starts_from_genesis_and_consumes_the_marker(path):
     assert not (path / GENESIS).exists()
 
 
-async def test_a_replica_that_lost_its_log_does_not_start(path):
+async def test_only_the_start_that_consumes_the_marker_is_the_first(path):
+    assert (await recovered(path)).first
+    again = await recovered(path)
+    assert (again.first, again.amnesiac) == (False, False)
+
+
+async def test_a_marker_beside_records_makes_no_first_start(path):
+    """An operator may put the marker back; what the log holds was said all the same."""
+    await write(path, commit(1))
+    (path / GENESIS).touch()
+    assert not (await recovered(path)).first
+
+
+async def test_a_replica_that_lost_its_log_starts_as_an_amnesiac(path):
     await write(path, commit(1))
     for file in (*path.glob("log-*"), *path.glob("base-*")):
         file.unlink()
-    with pytest.raises(DataDirectoryError, match="its data is lost"):
-        open_directory(path)
+    assert (await recovered(path)).amnesiac
 
 
-async def test_a_memory_replica_starts_once(path):
-    data = open_directory(path, Durability.MEMORY)
-    await data.log.append([encode_record(commit(1))])
-    await data.close()
-    with pytest.raises(DataDirectoryError, match="its data is lost"):
-        open_directory(path, Durability.MEMORY)
+async def test_a_deleted_directory_starts_as_an_amnesiac(path):
+    await write(path, commit(1))
+    shutil.rmtree(path)
+    found = await recovered(path)
+    assert (found.first, found.amnesiac, list(found.records)) == (False, True, [])
+
+
+async def test_amnesia_is_remembered_before_the_first_record_and_by_the_record_after_it(path):
+    """A crash right after the start leaves an empty log, which must not look like a replica that said nothing."""
+    (path / GENESIS).unlink()
+    assert (await recovered(path)).amnesiac
+    assert (await recovered(path)).amnesiac
+    await write(path, fx.Silenced(0, 0, rejoined=False))
+    found = await recovered(path)
+    assert (found.amnesiac, found.records) == (False, [fx.Silenced(0, 0, rejoined=False)])
+    assert not (path / LOST).exists()
+
+
+async def test_a_memory_replica_is_an_amnesiac_from_its_second_start_on(path):
+    for first in (True, False, False):
+        data = open_directory(path, Durability.MEMORY)
+        await data.log.append([encode_record(commit(1))])
+        await data.close()
+        assert (data.recovered.first, data.recovered.amnesiac) == (first, not first)
 
 
 async def test_memory_does_not_ignore_a_log_that_is_there(path):
@@ -100,7 +131,7 @@ async def test_two_processes_cannot_use_one_directory(path):
 
 def test_a_directory_that_is_not_there_is_a_failure_of_the_environment(tmp_path):
     with pytest.raises(EnvironmentFailure, match="no such directory"):
-        open_directory(tmp_path / "none")
+        open_directory(tmp_path / "none" / "data")
 
 
 async def test_without_a_snapshot_every_record_is_given_back(path):

@@ -1,0 +1,59 @@
+"""What healthy replicas do for one that lost its disk: fill the log up to where it may speak, and change the view.
+
+All on the word of the one that asks, which may lie and ask for ever: hence one favour at a time for each peer, each
+bounded, and none sooner than ``rejoin_interval_ns`` after the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bft.core.context import Context, CurrentView
+from bft.core.messages import QueryStable, ReplicaId, Seq, View
+
+
+@dataclass(slots=True)
+class Favour:
+    """What a peer was granted last."""
+
+    until: Seq  # batches without requests are ordered up to here
+    since_ns: int  # monotonic
+    view_changes: int = 0  # that we made for it
+
+
+class Escort:
+    """One favour a peer."""
+
+    def __init__(self, context: Context, current: CurrentView) -> None:
+        self._context = context
+        self._current = current
+        self._favours: dict[ReplicaId, Favour] = {}
+
+    def on_query(self, sender: ReplicaId, query: QueryStable, *, stable: Seq, now_ns: int) -> None:
+        """Grant what can be true: an honest H is two windows above a checkpoint that is stable."""
+        parameters = self._context.parameters
+        if not 0 < query.until <= stable + 2 * parameters.window:
+            return
+        favour = self._favours.get(sender)
+        if favour is None or now_ns >= favour.since_ns + parameters.rejoin_interval_ns:
+            self._favours[sender] = Favour(query.until, now_ns)
+
+    def wants_batch(self, seq: Seq) -> bool:
+        """A batch without requests is wanted at this sequence number."""
+        return any(seq <= favour.until for favour in self._favours.values())
+
+    def view_wanted(self, sender: ReplicaId, query: QueryStable, *, stable: Seq) -> View | None:
+        """The view after which to change for this peer: it has passed its H and needs a higher one, or it is primary.
+
+        Only from normal operation, step by step: so no correct replica gets further than time-outs could take it.
+        """
+        favour = self._favours.get(sender)
+        view, quorums = self._current.view, self._context.quorums
+        if favour is None or query.until != favour.until or not self._current.active:
+            return None
+        passed = query.until <= stable and view <= query.above <= view + quorums.f + 2
+        mute_primary = quorums.primary(view) == sender and view <= query.above
+        if not (passed or mute_primary) or favour.view_changes >= 2 * (quorums.f + 2):
+            return None
+        favour.view_changes += 1
+        return view + 1 if quorums.primary(view + 1) == sender else view

@@ -173,6 +173,11 @@ class Client(KeyValueClient):
     async def call(self, operation: bytes, *, timeout: float | None = None) -> Result:
         """Submit one operation of the cluster's service; the result that f+1 replicas agree on.
 
+        >>> from bft.statemachine import kv
+        >>> result = await client.call(kv.encode_put(b"greeting", b"hello"))
+        >>> kv.decode_put(result.value) > 0, result.seq > 0
+        (True, True)
+
         Raises ApplicationError when the service refused the operation; Timeout, SessionLost or ClientClosed when the
         result is not known, Overloaded when it was not sent for lack of room; ResultLost and NotAuthorised.
         """
@@ -235,7 +240,12 @@ class Client(KeyValueClient):
             await self.store_status()
 
     def status(self) -> ClientStatus:
-        """What this client knows of its session and of the replicas."""
+        """What this client knows of its session and of the replicas.
+
+        >>> status = client.status()
+        >>> status.view, status.primary, len(status.replicas)
+        (0, 0, 4)
+        """
         dispatcher = self._dispatcher
         return ClientStatus(
             cluster=self._cluster.cluster,

@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SEEDS ?= 200
+BUDGET ?= 300
 ROUNDS ?= 50
 ARGS ?= -m "not slow"
 
@@ -21,7 +22,7 @@ LOCK := deploy/requirements-dev.lock
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(READY) ## Make .venv with the locked dependencies and the `bft` command
 
@@ -50,6 +51,12 @@ crash: $(READY) ## Kill replica processes at random under load, ROUNDS=50 times:
 
 mutants: $(READY) ## Weaken the protocol in known ways; the tests must catch each
 	@$(PY) -m tests.mutants.run
+
+mutants-sim: $(READY) ## Count the simulator's seeds until each weakness is found; BUDGET=300 seeds each
+	@$(PY) -m tests.mutants.seeds --seeds $(BUDGET)
+
+track-record: $(READY) ## Put bugs that others shipped into our code; their scenarios must fail
+	@$(PY) -m tests.mutants.track_record
 
 bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocating primary (< 5 minutes)
 	@$(BIN)/bft bench suite

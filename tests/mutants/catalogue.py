@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "no high watermark",
         _REPLICA,
-        "if view > self.view or not self.active or seq > self._ordering.log.high:",
-        "if view > self.view or not self.active:",
+        "if view > current.view or not current.active or seq > log.high:",
+        "if view > current.view or not current.active:",
     ),
     Mutant(
         "any link speaks for anyone",
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "in a view change the old view goes on",
         _REPLICA,
-        "if view > self.view or not self.active or seq",
-        "if view > self.view or seq",
+        "if view > current.view or not current.active or seq",
+        "if view > current.view or seq",
     ),
     Mutant(
         "a missing body is taken for null",
@@ -130,6 +130,60 @@ MUTANTS = (
         "bft/core/retransmission.py",
         "            out.broadcast(self._view_changes.own)\n        self",
         "            pass\n        self",
+    ),
+    Mutant(
+        "VIEW-CHANGE is never repeated",
+        _VIEW_CHANGE,
+        "        self.own = self._context.signer.sign(ViewChange(view, stable, prepared, self._context.id))\n"
+        "        self._votes[self._context.id] = self.own\n",
+        "        own = self._context.signer.sign(ViewChange(view, stable, prepared, self._context.id))\n"
+        "        self._votes[self._context.id] = own\n"
+        "        out.persist(effects.LeftView(own))\n"
+        "        out.broadcast(own)\n"
+        "        out.note(effects.ViewChangeStarted(view, cause))\n"
+        "        return\n",
+    ),
+    Mutant(
+        "request timers run in a view change",
+        _REPLICA,
+        "if not self._current.active or not self._pending or self._ordering.is_primary:",
+        "if not self._pending or self._ordering.is_primary:",
+    ),
+    Mutant(
+        "only what was proposed is timed",
+        _REPLICA,
+        "if not self._current.active or not self._pending or self._ordering.is_primary:",
+        "if (\n"
+        "            not self._current.active\n"
+        "            or self._pending.unproposed_count == len(self._pending)\n"
+        "            or self._ordering.is_primary\n"
+        "        ):",
+    ),
+    Mutant(
+        "who is idle says nothing",
+        _REPLICA,
+        "        out.broadcast(self._retransmission.status())\n",
+        "        if self._pending:\n            out.broadcast(self._retransmission.status())\n",
+    ),
+    Mutant(
+        "only batches bring a laggard up",
+        _REPLICA,
+        "if not asked and self.stable.seq > self.last_executed:",
+        "if False:",
+    ),
+    Mutant("what is early is dropped", _REPLICA, "            self._held.hold(sender, message)\n", ""),
+    Mutant(
+        "the largest client keeps its places",
+        "bft/core/pending.py",
+        "if newest is None or self._of_origin[largest][0] <= than:",
+        "if True:",
+    ),
+    Mutant("requests are proposed as they came", "bft/core/pending.py", "            self._turns.pass_on()\n", ""),
+    Mutant(
+        "a full table forgets the least recently used",
+        _SESSIONS,
+        "self._evict(self._least_deserving())",
+        "self._evict(next(iter(self._by_id)))",
     ),
     Mutant(
         "NEW-VIEW is sent once", "bft/core/retransmission.py", "out.send(sender, self._view_changes.entered)", "pass"

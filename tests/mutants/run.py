@@ -51,15 +51,20 @@ def judge(mutant: Mutant, seeds: int) -> Verdict:
     """
     with tempfile.TemporaryDirectory(prefix="bft-mutant-") as directory:
         tree = Path(directory)
-        for part in ("bft", "crypto", "tests"):
-            shutil.copytree(_ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(_ROOT / "pyproject.toml", tree)
-        path = tree / mutant.path
-        source = path.read_text()
-        if source.count(mutant.old) != 1:
-            raise ValueError(f"{mutant.name}: stands {source.count(mutant.old)} times in {mutant.path}")
-        path.write_text(source.replace(mutant.old, mutant.new))
-        return Verdict(mutant, _failing_test(tree) or _failing_seed(tree, seeds))
+        weakened_copy(mutant, tree)
+        return Verdict(mutant, _failing_test(tree) or failing_seed(tree, seeds))
+
+
+def weakened_copy(mutant: Mutant, tree: Path) -> None:
+    """Copy the code and its tests to `tree`, weakened.  Raises ValueError as `judge` does."""
+    for part in ("bft", "crypto", "tests"):
+        shutil.copytree(_ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(_ROOT / "pyproject.toml", tree)
+    path = tree / mutant.path
+    source = path.read_text()
+    if source.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.name}: stands {source.count(mutant.old)} times in {mutant.path}")
+    path.write_text(source.replace(mutant.old, mutant.new))
 
 
 def _failing_test(tree: Path) -> str | None:
@@ -72,7 +77,7 @@ def _failing_test(tree: Path) -> str | None:
     return failed[0].split("::")[-1].split(" - ")[0] if failed else "the tests do not run"
 
 
-def _failing_seed(tree: Path, seeds: int) -> str | None:
+def failing_seed(tree: Path, seeds: int) -> str | None:
     command = (sys.executable, "-c", _SEEDS, str(seeds))
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stdout.strip() or done.stderr.strip().splitlines()[-1])

@@ -222,6 +222,11 @@ class Authenticator:
 
     # --- signatures
 
+    def is_genuine(self, statement: Authenticated[Any]) -> bool:
+        """Whether the replica that the statement names signed it; what is nested in it is not looked at."""
+        claim = Claim(message_type(statement.message), statement)
+        return 0 <= statement.message.replica < self.limits.n and self._holds(claim)
+
     def plan(self, claims: Sequence[Claim]) -> Plan:
         """What these claims still need, in their order.  Raises InvalidMessage for a bad client key."""
         plan = Plan([], [], [])

@@ -3,13 +3,14 @@
 A file of evidence is the EVIDENCE frame of docs/protocol.md, byte for byte.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bft.cli.output import examples
-from bft.errors import InvalidMessage, VerificationFailed
+from bft.errors import ConfigurationError, InvalidMessage, VerificationFailed
 
 if TYPE_CHECKING:
     from bft.config import ClusterConfig
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     )
 )
 def evidence() -> None:
-    """Proofs of misbehaviour: list, save, verify."""
+    """Proofs of misbehaviour: list, save, audit, verify."""
 
 
 @evidence.command("list", epilog=examples("bft evidence list mycluster", "bft evidence list mycluster --save proofs"))
@@ -39,7 +40,6 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
     from bft.cli.home import Home
     from bft.cli.observe import observe
     from bft.cli.output import print_json, print_table, short
-    from bft.codec import encode_frame
     from bft.errors import NoQuorum
 
     home = Home.open(directory)
@@ -62,11 +62,7 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
         for accused, (proof, holders) in sorted(proofs.items())
     ]
     if save is not None:
-        save.mkdir(parents=True, exist_ok=True)
-        for row, (proof, _) in zip(rows, (proofs[accused] for accused in sorted(proofs)), strict=True):
-            file = save / f"replica-{proof.accused}.evidence"
-            file.write_bytes(encode_frame(proof))
-            row["file"] = str(file)
+        _save([proofs[accused][0] for accused in sorted(proofs)], rows, save)
     if as_json:
         print_json(rows)
     elif rows:
@@ -84,6 +80,64 @@ def list_evidence(directory: Path, save: Path | None, as_json: bool) -> None:
         print_table(columns, [_cells(row, short) for row in rows])
     else:
         click.echo("no replica holds evidence")
+
+
+@evidence.command(
+    epilog=examples(
+        "bft evidence audit mycluster/replica-*",
+        "bft evidence audit from-alice/replica-0 from-bob/replica-2 --save proofs",
+    )
+)
+@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--save", metavar="TO", type=click.Path(path_type=Path), help="Write each proof to a file there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def audit(directories: tuple[Path, ...], save: Path | None, as_json: bool) -> None:
+    """Compare what several replicas wrote down, and prove who contradicts itself.
+
+    Each DIR is a replica's directory, or a copy; nothing in it is changed, no replica has to run. When two replicas
+    executed different batches, this names at least f + 1 culprits (2 of 4), and never a correct replica.
+    """
+    from bft.auth import Authenticator
+    from bft.cli.output import print_json, print_table, short
+    from bft.codec import Limits
+    from bft.config import load_replica
+    from bft.core.audit import audit as find_culprits
+    from bft.storage.logfile import Identity
+    from bft.storage.records import decode_record
+    from bft.storage.segments import read
+
+    os.environ.pop("BFT_CLUSTER", None)
+    configs = [load_replica(directory) for directory in directories]
+    cluster = configs[0].cluster
+    if any(config.cluster.domain != cluster.domain for config in configs):
+        raise ConfigurationError("these replicas belong to different clusters: audit one cluster at a time")
+    limits = Limits.of(cluster.parameters)
+    authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits)
+    logs = [
+        [decode_record(entry, limits) for entry in read(config.data, Identity(cluster.cluster, config.id))[1]]
+        for config in configs
+    ]
+    proofs = find_culprits(logs, genuine=authenticator.is_genuine)
+    rows = [describe(proof) | {"held_by": [config.id for config in configs]} for proof in proofs]
+    if save is not None:
+        _save(proofs, rows, save)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = ("accused#", "statements", "view#", "seq#", "one says", "the other says", "compared", "file")
+        print_table(columns, [_cells(row, short) for row in rows])
+    else:
+        click.echo("nobody contradicts itself in these logs")
+
+
+def _save(proofs: "list[Evidence]", rows: list[dict[str, Any]], directory: Path) -> None:
+    from bft.codec import encode_frame
+
+    directory.mkdir(parents=True, exist_ok=True)
+    for row, proof in zip(rows, proofs, strict=True):
+        file = directory / f"replica-{proof.accused}.evidence"
+        file.write_bytes(encode_frame(proof))
+        row["file"] = str(file)
 
 
 @evidence.command(epilog=examples("bft evidence verify proofs/replica-0.evidence --cluster mycluster"))

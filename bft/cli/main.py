@@ -19,7 +19,7 @@ _COMMANDS: Final = {
     "kv": ("bft.cli.kv", "kv", "Read and write the key-value service."),
     "call": ("bft.cli.call", "call", "Ask a service of your own."),
     "ca": ("bft.cli.ca", "ca", "Show the cluster's certificates, issue new ones."),
-    "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, verify."),
+    "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, audit, verify."),
     "receipt": ("bft.cli.receipt", "receipt", "Proofs of what the cluster did: verify."),
     "doctor": ("bft.cli.doctor", "doctor", "Say why a cluster stalls."),
     "bench": ("bft.cli.bench", "bench", "Measure throughput and latency, also under attack."),

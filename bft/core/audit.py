@@ -6,7 +6,7 @@ which each of the two was convinced, but neither may ever have seen those of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bft.core import effects
@@ -24,18 +24,24 @@ from bft.core.messages import (
 )
 
 
-def audit(logs: Iterable[Iterable[Record]]) -> list[Evidence]:
+def audit(
+    logs: Iterable[Iterable[Record]], *, genuine: Callable[[Authenticated[Any]], bool] = lambda _: True
+) -> list[Evidence]:
     """A proof against each replica that contradicts itself anywhere in these logs, ascending by replica.
 
-    The records' statements must have been verified, as they are when a log is read.  Complete: if two of the logs hold
-    different committed batches at one sequence number, at least f + 1 replicas are convicted; the two quorums, or the
-    one that committed first and the one that began the view in which another batch was prepared, share as many.
+    Statements that are not `genuine` are left out: whose log it is may have written what it liked.
+
+    Complete: if two of the logs hold different committed batches at one sequence number, at least f + 1 replicas are
+    convicted; the two quorums, or the one that committed first and the one that began the view in which another batch
+    was prepared, share as many.
     """
-    said: dict[ReplicaId, dict[int, Authenticated[Any]]] = {}
+    said: dict[ReplicaId, dict[bytes, Authenticated[Any]]] = {}
     for log in logs:
         for record in log:
             for statement in _statements(record):
-                said.setdefault(statement.message.replica, {})[id(statement)] = statement
+                by_signature = said.setdefault(statement.message.replica, {})
+                if statement.signature not in by_signature and genuine(statement):
+                    by_signature[statement.signature] = statement
     proofs = [_conviction(list(statements.values())) for _, statements in sorted(said.items())]
     return [proof for proof in proofs if proof is not None]
 

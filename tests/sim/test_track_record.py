@@ -1,7 +1,7 @@
 """Bugs that others shipped, each as a scenario; docs/track-record.md says where each was found.
 
-`tests/mutants/track_record.py` names the mutant that has each bug: `make track-record` puts it into a copy of the code and
-demands that the scenario fails.
+`tests/mutants/track_record.py` names the mutant that has each bug: `make track-record` puts it into a copy of the code
+and demands that the scenario fails.
 """
 
 import pytest

@@ -84,12 +84,6 @@ def test_a_replica_that_was_stopped_and_resumed_comes_back():
     assert run.transfers > 0
 
 
-def test_a_proposal_under_the_next_number_to_one_replica_breaks_no_agreement():
-    """A small mutation: what all get at 1, one replica gets at 2."""
-    run = scenario(byzantine=((0, "next_number"),))
-    assert run.accepted == 36
-
-
 def test_what_one_replica_committed_alone_is_what_the_new_view_begins_with():
     """The primary reaches two of three, then nobody any more."""
     run = scenario(

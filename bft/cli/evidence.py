@@ -118,13 +118,23 @@ def audit(directories: tuple[Path, ...], save: Path | None, as_json: bool) -> No
         for config in configs
     ]
     proofs = find_culprits(logs, genuine=authenticator.is_genuine)
-    rows = [describe(proof) | {"held_by": [config.id for config in configs]} for proof in proofs]
+    rows = [describe(proof) | {"held_by": [config.id for config in configs], "recorded_at": None} for proof in proofs]
     if save is not None:
         _save(proofs, rows, save)
     if as_json:
         print_json(rows)
     elif rows:
-        columns = ("accused#", "statements", "view#", "seq#", "one says", "the other says", "compared", "file")
+        columns = (
+            "accused#",
+            "statements",
+            "view#",
+            "seq#",
+            "one says",
+            "the other says",
+            "compared",
+            "recorded#",
+            "file",
+        )
         print_table(columns, [_cells(row, short) for row in rows])
     else:
         click.echo("nobody contradicts itself in these logs")

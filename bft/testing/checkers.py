@@ -54,6 +54,8 @@ from bft.core.messages import (
 from bft.testing.amnesia import Amnesia
 from bft.testing.certificates import Certificates
 from bft.testing.contradictions import Contradictions, contradict
+from bft.testing.coverage import Coverage
+from bft.testing.faults import Weather
 from bft.testing.hosts import Host
 from bft.testing.options import Options
 from bft.testing.scheduler import Scheduler
@@ -78,6 +80,8 @@ class Checker:
         self.view_changes = 0
         self.transfers = 0  # of state, to a replica that was behind
         self.rejections: Counter[str] = Counter()
+        self.coverage = Coverage()
+        self.weather = Weather()  # of the run, if anybody makes some
         self._executed: dict[Seq, Digest] = {}  # the one history
         self._executors: dict[Seq, set[ReplicaId]] = {}  # who executed it, and did not lose that in a crash
         self._durable = [0] * n  # up to where each replica's log proves what it executed, and what it proves beyond:
@@ -129,6 +133,7 @@ class Checker:
         if not host.correct or core is None:
             host.state.applied.clear()
             return
+        self.coverage.add(core, event, effects, self.weather.now)
         for effect in effects:
             check = self._effects.get(type(effect))
             if check is not None:

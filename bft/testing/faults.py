@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bft.testing.amnesia import Amnesia
 from bft.testing.disk import DiskCopy
@@ -13,6 +16,30 @@ from bft.testing.scheduler import MS, SECOND, Scheduler
 from bft.testing.twins import Groups
 
 Note = Callable[[str], None]
+
+
+class Weather:
+    """Which kinds of faults are at work."""
+
+    def __init__(self) -> None:
+        self._active: Counter[str] = Counter()
+        self.now = "calm"
+
+    def begin(self, kind: str) -> None:
+        self._active[kind] += 1
+        self._name()
+
+    def end(self, kind: str) -> None:
+        self._active[kind] -= 1
+        self._name()
+
+    def clear(self) -> None:
+        self._active.clear()
+        self.now = "healed"
+
+    def _name(self) -> None:
+        kinds = sorted(kind for kind, count in self._active.items() if count > 0)
+        self.now = " and ".join(kinds) if 0 < len(kinds) < 3 else ("many" if kinds else "calm")
 
 
 class Faults:
@@ -29,30 +56,36 @@ class Faults:
     ) -> None:
         self._options = options
         self._scheduler = scheduler
-        self._random = scheduler.random
+        self._random = random.Random(f"faults {options.seed}")  # of the fault that strikes now, see `_strike`
+        self._kind = ""
         self._network = network
         self._hosts = hosts
         self._amnesia = amnesia
         self._note = note
         self._healed = False
+        self.weather = Weather()
 
     def schedule(self) -> None:
         options = self._options
         kinds = (
-            (options.partitions, self._partition),
-            (options.asymmetric_cuts, self._cut_one_way),
-            (options.crashes, self._crash),
-            (options.pauses, self._pause),
-            (options.clock_steps, self._step_clock),
-            (options.lost_disks, self._lose_disk),
-            (options.rollbacks, self._copy_disk),
+            ("partition", options.partitions, self._partition),
+            ("asymmetric", options.asymmetric_cuts, self._cut_one_way),
+            ("crash", options.crashes, self._crash),
+            ("pause", options.pauses, self._pause),
+            ("clock", options.clock_steps, self._step_clock),
+            ("lost-disk", options.lost_disks, self._lose_disk),
+            ("rollback", options.rollbacks, self._copy_disk),
         )
-        for count, strike in kinds:
-            for _ in range(count):
-                self._scheduler.at(self._some_time(), strike)
+        for kind, count, strike in kinds:
+            for index in range(count):
+                if (name := f"{kind} {index}") not in options.omitted:
+                    chance = random.Random(f"{name} of {options.seed}")
+                    self._scheduler.at(chance.randrange(options.fault_phase_ns), self._strike, kind, chance, strike)
         begins_ns = 0
         for length_ns, groups in options.rounds:
-            self._scheduler.at(begins_ns, self._begin_round, groups, length_ns)
+            self._scheduler.at(
+                begins_ns, self._strike, "twins", self._random, partial(self._begin_round, groups, length_ns)
+            )
             begins_ns += length_ns
         for replica in options.crash_stop:
             self._scheduler.at(self._some_time(), self._stop_for_good, self._hosts[replica])
@@ -61,6 +94,7 @@ class Faults:
         """From now on: a network that delivers, and every replica that did not stop for good is up."""
         self._healed = True
         self._network.heal()
+        self.weather.clear()
         self._note("heal")
         for host in self._hosts:
             host.resume()
@@ -69,9 +103,19 @@ class Faults:
     def _some_time(self) -> int:
         return self._random.randrange(self._options.fault_phase_ns)
 
+    def _strike(self, kind: str, chance: random.Random, strike: Callable[[], None]) -> None:
+        """Every fault has chances of its own, so that without one the others stay what they are."""
+        self._random, self._kind = chance, kind
+        strike()
+
     def _while_faulty(self, delay_ns: int, call: Callable[..., None], *args: object) -> None:
+        chance, kind = self._random, self._kind
+        self.weather.begin(kind)
+
         def unless_healed() -> None:
             if not self._healed:
+                self.weather.end(kind)
+                self._random, self._kind = chance, kind
                 call(*args)
 
         self._scheduler.after(delay_ns, unless_healed)

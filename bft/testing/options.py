@@ -97,6 +97,9 @@ class Options:
     byzantine_clients: tuple[str, ...] = ()  # behaviours, any number of them, active to the end
     twins: tuple[int, ...] = ()  # replicas that run twice: two correct cores, two disks, one key
     rounds: tuple[Round, ...] = ()  # of the fault phase, one after the other: who can talk with whom
+    omitted: tuple[
+        str, ...
+    ] = ()  # faults, by kind and index as "crash 2", that do not strike; see `bft.testing.shrinking`
     promised: bool = True  # False: more than f may be faulty, and safety is not demanded
 
     def __post_init__(self) -> None:
@@ -176,6 +179,13 @@ class Options:
         """How many more replicas may be faulty at any one time."""
         faulty = {replica for replica, _ in self.byzantine} | set(self.crash_stop) | set(self.twins)
         return max(0, (self.n - 1) // 3 - len(faulty))
+
+    @property
+    def behaviours(self) -> list[str]:
+        """Every Byzantine behaviour of the run, by name and by whose it is."""
+        whose = [("primary of view 0" if replica == 0 else "backup", text) for replica, text in self.byzantine]
+        whose += [("client", text) for text in self.byzantine_clients]
+        return [f"{part} as {who}" for who, text in whose for part in text.split("+")]
 
     @property
     def parameters(self) -> Parameters:

@@ -49,6 +49,7 @@ class Run:
     accused: tuple[int, ...]  # whom some correct replica has evidence against
     convicted: tuple[int, ...]  # who is on record as proven faulty, in the replicated state
     rejections: Counter[str]
+    coverage: dict[str, int]  # how often each bucket of `bft.testing.coverage` was seen
 
 
 class Simulation:
@@ -113,6 +114,7 @@ class Simulation:
         ]
         self._by_key = {client.key: client for client in self.clients}
         self._faults = Faults(options, self._scheduler, self._network, self.hosts, self.checker.amnesia, self._note)
+        self.checker.weather = self._faults.weather
 
     def run(self) -> Run:
         """Raises `Violation`."""
@@ -221,6 +223,7 @@ class Simulation:
             convicted=tuple(cores[0].convictions),
             accused=tuple(sorted({evidence.accused for core in cores for evidence in core.evidence})),
             rejections=self.checker.rejections,
+            coverage=self.checker.coverage.buckets | dict.fromkeys(self.options.behaviours, 1),
         )
 
     # --- the carrier

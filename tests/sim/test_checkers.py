@@ -57,7 +57,7 @@ class World:
 
     def _host(self, replica):
         sizes = {"slots": 0, "held": 0, "pending": 0, "sessions": 0}
-        core = SimpleNamespace(last_executed=0, view=0, sizes=sizes, state_root=A)
+        core = SimpleNamespace(last_executed=0, view=0, active=True, sizes=sizes, state_root=A)
         state = SimpleNamespace(applied=[], root_at=lambda _: None)
         return SimpleNamespace(id=replica, correct=True, core=core, state=state)
 

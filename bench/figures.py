@@ -78,6 +78,7 @@ def recovery_s(timeline: Sequence[Interval], fault_s: float) -> float | None:
 def figures(
     latencies: Latencies,
     timeline: Sequence[Interval],
+    from_send: Latencies,
     *,
     seconds: float,
     failed: int,
@@ -103,6 +104,7 @@ def figures(
             "all": percentiles_ms(latencies.histogram()),
             **{kind: percentiles_ms(latencies.histogram(kind)) for kind in sorted(latencies.kinds)},
         },
+        "latency_from_send_ms": percentiles_ms(from_send.histogram()),
         "longest_pause_s": longest_pause_s(timeline),
         "recovery_s": {
             str(replica): recovery_s(timeline, at_s) for replica, at_s in faulty.items() if at_s is not None

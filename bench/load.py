@@ -127,6 +127,7 @@ async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterat
                 keys=options.keys,
                 warmup_s=options.warmup_s,
                 duration_s=options.duration_s,
+                rate=None if options.rate is None else (options.rate.first, options.rate.last),
             )
             started.append(await Worker.start(plan))
         yield started

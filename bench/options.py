@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench.history import VALUE_BYTES_MIN
+from bench.rate import Rate
 from bft.errors import ConfigurationError
 
 BUNDLES_IN_FLIGHT_MAX: Final = 128  # of one client: its session's window
@@ -61,6 +62,7 @@ class Options:
     duration_s: float = 10.0
     warmup_s: float = 2.0
     durability: str = "fsync"
+    rate: Rate | None = None  # open loop: operations a second of all clients; None: closed loop
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
@@ -117,5 +119,6 @@ class Options:
             "duration_s": self.duration_s,
             "warmup_s": self.warmup_s,
             "durability": self.durability,
+            "rate": None if self.rate is None else str(self.rate),
             "behaviours": [str(fault) for fault in self.faults],
         }

@@ -115,6 +115,22 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
+def saturation(callers: Sequence[str], points: Sequence[tuple[float, float]], knee: int) -> Figure:
+    """Latency over throughput while the callers double; the knee is marked."""
+    figure, (axes,) = _figure(height=4.0)
+    xs, ys = zip(*points, strict=True)
+    axes.plot(xs, ys, color=_BLUE, linewidth=1.3, marker="o", markersize=4)
+    axes.plot([xs[knee]], [ys[knee]], color=_RED, marker="o", markersize=10, fillstyle="none", linestyle="none")
+    for label, x, y in zip(callers, xs, ys, strict=True):
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8, color=_INK)
+    axes.set_xlabel("operations a second; the numbers are callers, the circle is the knee")
+    axes.set_ylabel("p50 latency, ms")
+    axes.set_xlim(left=0)
+    axes.set_yscale("log")
+    _plain_log(axes)
+    return figure
+
+
 def _figure(*, height: float, rows: int = 1) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(10, height), dpi=110, layout="constrained")
     made: Any = figure.subplots(rows, 1, sharex=True, squeeze=False)

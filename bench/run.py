@@ -57,6 +57,7 @@ class Outcome:
     floor: dict[str, float]
     began: datetime
     latencies: Latencies = field(default_factory=Latencies)
+    from_send: Latencies = field(default_factory=Latencies)  # open loop only: as a closed loop would have seen them
     timeline: list[Interval] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     changes: list[Span] = field(default_factory=list)
@@ -283,6 +284,7 @@ class _Measurement:
     def _conclude(self, results: list[dict[str, Any]], seen: Seen) -> None:
         outcome = self._outcome
         outcome.latencies = Latencies.merged(result["latencies"] for result in results)
+        outcome.from_send = Latencies.merged(result["latencies_from_send"] for result in results)
         outcome.timeline = outcome.latencies.timeline(self._seconds)
         for result in results:
             for text, count in result["errors"].items():
@@ -296,6 +298,7 @@ class _Measurement:
             outcome.figures = figures(
                 outcome.latencies,
                 outcome.timeline,
+                outcome.from_send,
                 seconds=self._seconds,
                 failed=seen.failed,
                 edges=self._edges,

@@ -3,7 +3,8 @@
 in:   the plan, a JSON object of one line; `go T` (T: when the measurement begins, CLOCK_MONOTONIC); end of file: stop
 out:  {"ready": true}; then {"operations": N, "errors": N} every half second; the results go to the plan's file
 
-Closed loop: each caller has one operation under way and begins the next when it is answered.
+Closed loop: each caller has one operation under way and begins the next when it is answered.  Open loop: operations
+begin by a schedule, each taken by a caller that is free; when none is, it waits, and its latency runs.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ import uvloop
 import bft
 from bench.history import KeyHistory, key_of, value_of
 from bench.latency import Recorder
+from bench.rate import Rate
 from bft.client import Client, ClientSettings
 from bft.errors import BftError
 
@@ -49,6 +51,7 @@ class Plan:
     keys: int  # of the whole run
     warmup_s: float
     duration_s: float
+    rate: tuple[float, float] | None  # of the whole run, at the beginning and the end of the measurement
 
     def settings(self) -> ClientSettings:
         """The SDK's, so that what callers do at once becomes the bundles that are wanted."""
@@ -69,6 +72,7 @@ class Tally:
     """What all callers of this worker saw."""
 
     recorder: Recorder = field(default_factory=Recorder)
+    from_send: Recorder = field(default_factory=Recorder)  # open loop: the latencies that a closed loop would have seen
     acknowledged: int = 0  # operations, in and outside of the measurement
     errors: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -119,17 +123,32 @@ class Caller:
             await asyncio.gather(*(self._put(key) for key in self._keys[first : first + _LOAD_AT_ONCE]))
 
     async def run(self, clock: Clock) -> None:
-        """Until the clock says stop."""
-        chance, keys, reads = self._random.random, self._keys, self._plan.reads
-        count = len(keys)
+        """One operation after the other, until the clock says stop."""
         record = self._tally.recorder.record
         while (begin := time.monotonic()) < clock.end_s:
-            key = keys[int(chance() * count)]
-            kind = "get" if chance() < reads else "put"
-            done = await (self._get(key) if kind == "get" else self._put(key))
+            kind, done = await self._operate()
             now = time.monotonic()
             if done and clock.begin_s <= now < clock.end_s:
                 record(kind, ended_s=now - clock.begin_s, latency_s=now - begin)
+
+    async def run_scheduled(self, clock: Clock, due: "asyncio.Queue[float | None]") -> None:
+        """Operations as they fall due (CLOCK_MONOTONIC), until the clock says stop or nothing more will (None)."""
+        tally = self._tally
+        while (scheduled := await due.get()) is not None and (begin := time.monotonic()) < clock.end_s:
+            kind, done = await self._operate()
+            now = time.monotonic()
+            if done and clock.begin_s <= now < clock.end_s:
+                ended_s = now - clock.begin_s
+                tally.recorder.record(kind, ended_s=ended_s, latency_s=now - scheduled)
+                tally.from_send.record(kind, ended_s=ended_s, latency_s=now - begin)
+
+    async def _operate(self) -> tuple[str, bool]:
+        """A read or a write of one of its keys; which, and whether it was answered."""
+        chance, keys = self._random.random, self._keys
+        key = keys[int(chance() * len(keys))]
+        if chance() < self._plan.reads:
+            return "get", await self._get(key)
+        return "put", await self._put(key)
 
     async def _put(self, key: bytes) -> bool:
         history, number = self.histories[key], next(self._writes)
@@ -177,7 +196,7 @@ async def work(plan: Plan, orders: asyncio.StreamReader) -> None:
                 for caller in callers:
                     group.create_task(caller.load())
             _say({"ready": True})
-            cpu = await _measured(callers, clock, tally)
+            cpu = await _measured(plan, callers, clock, tally)
         finally:
             listening.cancel()
     await asyncio.to_thread(_write, plan, callers, tally, cpu)
@@ -189,19 +208,41 @@ async def _listen(orders: asyncio.StreamReader, clock: Clock) -> None:
     clock.stop()
 
 
-async def _measured(callers: list[Caller], clock: Clock, tally: Tally) -> float:
+async def _measured(plan: Plan, callers: list[Caller], clock: Clock, tally: Tally) -> float:
     """Run all callers; the CPU seconds of this process during the measurement."""
     await clock.told.wait()
     reporting = asyncio.ensure_future(_report(tally))
     at_begin = asyncio.ensure_future(_cpu_at_begin(clock))
     async with asyncio.TaskGroup() as group:
-        for caller in callers:
-            group.create_task(caller.run(clock))
+        if plan.rate is None:
+            for caller in callers:
+                group.create_task(caller.run(clock))
+        else:
+            await _run_scheduled(plan, callers, clock, group)
     reporting.cancel()
     if not at_begin.done():  # stopped during the warm-up
         at_begin.cancel()
         return 0.0
     return _cpu_s() - at_begin.result()
+
+
+async def _run_scheduled(plan: Plan, callers: list[Caller], clock: Clock, group: asyncio.TaskGroup) -> None:
+    """Hand each operation, when it falls due, to whichever caller is free."""
+    if plan.rate is None:
+        raise ValueError("a closed loop has no schedule")
+    due: asyncio.Queue[float | None] = asyncio.Queue()
+    for caller in callers:
+        group.create_task(caller.run_scheduled(clock, due))
+    share = len(callers) / plan.callers
+    for at_s in Rate(*plan.rate).schedule(plan.warmup_s, plan.duration_s, share=share):
+        scheduled = clock.begin_s + at_s
+        if (left := scheduled - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        if time.monotonic() >= clock.end_s:
+            break
+        due.put_nowait(scheduled)
+    for _ in callers:
+        due.put_nowait(None)
 
 
 async def _report(tally: Tally) -> None:
@@ -223,6 +264,7 @@ def _cpu_s() -> float:
 def _write(plan: Plan, callers: list[Caller], tally: Tally, cpu_s: float) -> None:
     document = {
         "latencies": tally.recorder.document(),
+        "latencies_from_send": tally.from_send.document(),
         "acknowledged": tally.acknowledged,
         "errors": dict(tally.errors),
         "violations": tally.violations,

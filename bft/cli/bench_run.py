@@ -1,0 +1,165 @@
+"""What the commands of `bft bench` share: the options of a run, and carrying one out."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from bft.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.options import Options
+    from bench.run import Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INTERRUPTED: Final = 130
+_DURABILITY: Final = ("fsync", "os", "memory")
+
+_LOAD: Final = (
+    click.option(
+        "--replicas", "-n", type=click.IntRange(4, 16), help="Of a throw-away cluster on this machine.  [default: 4]"
+    ),
+    click.option(
+        "--cluster",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Instead: a cluster that runs on this machine.",
+    ),
+    click.option("--clients", type=click.IntRange(1, 64), default=4, show_default=True, help="Sessions."),
+    click.option(
+        "--inflight",
+        type=click.IntRange(1),
+        default=16,
+        show_default=True,
+        help="Bundles under way of each client; with --bundle auto: operations.",
+    ),
+    click.option(
+        "--bundle",
+        metavar="auto|N",
+        default="auto",
+        show_default=True,
+        help="Operations under one signature; auto: what the SDK gathers meanwhile.",
+    ),
+    click.option("--value-size", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Bytes."),
+    click.option(
+        "--reads", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of the operations."
+    ),
+    click.option(
+        "--keys", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="How many there are."
+    ),
+    click.option(
+        "--duration", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Seconds measured."
+    ),
+    click.option(
+        "--warmup", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Seconds before that."
+    ),
+    click.option(
+        "--rate",
+        metavar="R|ramp:R..R",
+        help="Open loop: operations a second, begun by a schedule; latency counts from it.",
+    ),
+    click.option("--durability", type=click.Choice(_DURABILITY), help="Of the throw-away cluster.  [default: fsync]"),
+    click.option(
+        "--behaviour",
+        "behaviours",
+        multiple=True,
+        metavar="N=NAME[@Ts]",
+        help="Replica N misbehaves, T seconds after the measurement began.",
+    ),
+)
+
+
+def load_options(command: F) -> F:
+    """Give a command the options of a run; `options_of` reads them."""
+    for option in reversed(_LOAD):
+        command = option(command)
+    return command
+
+
+def options_of(
+    *,
+    replicas: int | None,
+    cluster: Path | None,
+    clients: int,
+    inflight: int,
+    bundle: str,
+    value_size: int,
+    reads: float,
+    keys: int,
+    duration: float,
+    warmup: float,
+    rate: str | None,
+    durability: str | None,
+    behaviours: tuple[str, ...],
+) -> "Options":
+    """The run that the options say.  Raises click.UsageError or ConfigurationError."""
+    from bench.options import Fault, Options
+    from bench.rate import Rate
+    from bft.config import load_cluster
+
+    if cluster is not None and (replicas is not None or durability is not None):
+        raise click.UsageError("--cluster names a cluster that runs already: leave out --replicas and --durability")
+    return Options(
+        replicas=len(load_cluster(cluster).replicas) if cluster is not None else replicas or 4,
+        cluster=cluster,
+        clients=clients,
+        inflight=inflight,
+        bundle=_bundle(bundle),
+        value_size=value_size,
+        reads=reads,
+        keys=keys,
+        duration_s=duration,
+        warmup_s=warmup,
+        rate=None if rate is None else Rate.parse(rate),
+        durability=durability or "fsync",
+        faults=tuple(Fault.parse(text) for text in behaviours),
+    )
+
+
+def _bundle(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise click.BadParameter(f"{text!r} is neither auto nor a number from 1 to 1024", param_hint="--bundle")
+    return int(text)
+
+
+def carry_out(options: "Options", out: Path, *, title: str = "") -> "Outcome":
+    """Run, show progress on standard error, write the report."""
+    from bench import report, show
+    from bench.run import run as measure
+
+    with show.Terminal(console(sys.stderr), options.duration_s, prefix=title) as terminal:
+        try:
+            outcome = asyncio.run(measure(options, terminal))
+        except asyncio.CancelledError:
+            raise click.Abort from None
+    report.write(outcome, out)
+    return outcome
+
+
+def exit_code(outcome: "Outcome") -> int:
+    """What a script learns of a run."""
+    if not outcome.verdict.safe:
+        return ExitCode.VERIFICATION
+    return INTERRUPTED if outcome.interrupted else ExitCode.OK
+
+
+def default_out() -> Path:
+    """Where results go that nobody gave a place."""
+    return Path("bench-results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
+
+
+def console(stream: "object") -> "Console":
+    """For a person: as wide as the terminal, or 120 columns."""
+    from rich.console import Console
+
+    terminal = bool(getattr(stream, "isatty", bool)())
+    return Console(file=stream, highlight=False, width=None if terminal else 120)  # type: ignore[arg-type]

@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "replica": ("bft.cli.replica", "replica", "Run one replica in the foreground."),
     "kv": ("bft.cli.kv", "kv", "Read and write the key-value service."),
     "call": ("bft.cli.call", "call", "Ask a service of your own."),
+    "backup": ("bft.cli.backup", "backup", "Copy the certified state to a file, verify such a file."),
+    "restore": ("bft.cli.backup", "restore", "Make a new cluster that begins with a backup."),
     "ca": ("bft.cli.ca", "ca", "Show the cluster's certificates, issue new ones."),
     "evidence": ("bft.cli.evidence", "evidence", "Proofs of misbehaviour: list, save, audit, verify."),
     "receipt": ("bft.cli.receipt", "receipt", "Proofs of what the cluster did: verify."),

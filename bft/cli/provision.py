@@ -5,15 +5,17 @@ import secrets
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bft.cli.home import CA_DIRECTORY, CA_FILE, CLIENTS, CLUSTER_FILE, replica_directory
 from bft.config import Address, ClusterConfig, ReplicaEntry, dump_replica
+from bft.config.cluster import Option
 from bft.core.parameters import Parameters
 from bft.errors import ConfigurationError, EnvironmentFailure
+from bft.storage.backup import write_genesis
 from bft.storage.directory import begin
 from crypto.ca import CertificateAuthority
 from crypto.certificates import Role, is_name
@@ -36,7 +38,17 @@ class Plan:
     listen_admin: str
 
 
-def create_cluster(directory: Path, plan: Plan) -> ClusterConfig:
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """The state that a new cluster begins with, and what its service needs to be the same."""
+
+    root: bytes
+    content: Mapping[bytes, bytes]
+    options: Mapping[str, Option]
+    parameters: Parameters  # of the old cluster; n does not count
+
+
+def create_cluster(directory: Path, plan: Plan, genesis: Genesis | None = None) -> ClusterConfig:
     """Make the cluster's directory.  Raises EnvironmentFailure rather than touch one that holds anything."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise EnvironmentFailure(f"{directory} exists and is never overwritten: name another directory, or remove it")
@@ -44,7 +56,7 @@ def create_cluster(directory: Path, plan: Plan) -> ClusterConfig:
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        config = _write(staging, cluster, plan)
+        config = _write(staging, cluster, plan, genesis)
         staging.rename(directory)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -73,7 +85,7 @@ def _cluster_id(name: str) -> str:
     return f"{name}-{secrets.token_hex(4)}"
 
 
-def _write(directory: Path, cluster: str, plan: Plan) -> ClusterConfig:
+def _write(directory: Path, cluster: str, plan: Plan, genesis: Genesis | None) -> ClusterConfig:
     authority = CertificateAuthority.create(directory / CA_DIRECTORY, cluster)
     keys = [PrivateKey.generate() for _ in range(plan.replicas)]
     hosts = list(plan.hosts) if len(plan.hosts) > 1 else [*plan.hosts] * plan.replicas
@@ -83,7 +95,9 @@ def _write(directory: Path, cluster: str, plan: Plan) -> ClusterConfig:
         service=plan.service,
         ca=directory / CA_FILE,
         replicas=_entries(keys, hosts, plan),
-        parameters=Parameters(n=plan.replicas),
+        parameters=Parameters(n=plan.replicas) if genesis is None else replace(genesis.parameters, n=plan.replicas),
+        service_options={} if genesis is None else genesis.options,
+        genesis_root=None if genesis is None else genesis.root,
     )
     _write_public(directory, config, authority)
     for entry, key in zip(config.replicas, keys, strict=True):
@@ -98,6 +112,8 @@ def _write(directory: Path, cluster: str, plan: Plan) -> ClusterConfig:
         (home / "replica.crt").write_bytes(certificate)
         (home / "replica.toml").write_text(dump_replica(entry.id, **_listen_settings(entry, plan)))
         begin(home / "data")
+        if genesis is not None:
+            write_genesis(home / "genesis", genesis.content.items())
     for name, role in (("default", Role.CLIENT), ("admin", Role.ADMIN)):
         add_identity(directory / CLIENTS / name, authority, name, role, days=825)
     return config

@@ -136,6 +136,7 @@ class Limits:
                     MessageType.REQUEST: framed[MessageType.REQUEST],
                     MessageType.QUERY: query + 2,
                     MessageType.WATCH: 1 + 3 * INTEGER + HEAD + WATCH_OPERATION + 2,
+                    MessageType.FETCH_STATE: framed[MessageType.FETCH_STATE],  # of administrators
                 }
             ),
             sdk=MappingProxyType(
@@ -144,6 +145,8 @@ class Limits:
                     MessageType.REPLY: REPLY,
                     MessageType.REFUSAL: 1 + 2 * INTEGER + HEAD + REFUSAL_REASON + 2,
                     MessageType.QUERY_ANSWER: REPLY,
+                    MessageType.STABLE_CHECKPOINT: framed[MessageType.STABLE_CHECKPOINT],
+                    MessageType.STATE_CHUNK: framed[MessageType.STATE_CHUNK],
                 }
             ),
         )

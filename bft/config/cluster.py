@@ -4,6 +4,7 @@ cluster = "demo-3f9a2c1b"
 epoch = 0
 service = "bft.statemachine.kv:KeyValue"
 ca = "ca.crt"                      # relative to this file
+genesis_root = "..."               # only of a restored cluster: the Merkle root of the state that it begins with
 
 [[replica]]                        # one each, ids from 0 in order
 id = 0
@@ -35,7 +36,8 @@ from crypto.keys import InvalidKey, PublicKey
 from crypto.signatures import Domain
 
 FILE_NAME: Final = "cluster.toml"
-_KEYS: Final = ("cluster", "epoch", "service", "service_options", "ca", "replica", "protocol")
+_ROOT_BYTES: Final = 32
+_KEYS: Final = ("cluster", "epoch", "service", "service_options", "genesis_root", "ca", "replica", "protocol")
 _REPLICA_KEYS: Final = ("id", "public_key", "peer", "client", "admin")
 Option = int | str | bool
 _NANOSECONDS: Final = "_ns"
@@ -75,6 +77,7 @@ class ClusterConfig:
     replicas: tuple[ReplicaEntry, ...]  # by id: 0, 1, 2, ...
     parameters: Parameters
     service_options: Mapping[str, Option] = field(default_factory=dict, hash=False)
+    genesis_root: bytes | None = None  # of the restored state that the cluster begins with; None: of nothing
 
     @property
     def domain(self) -> Domain:
@@ -105,6 +108,7 @@ class ClusterConfig:
             epoch=table.integer("epoch"),
             service=table.text("service"),
             service_options=_read_options(table.table("service_options"), f"{path}, [service_options]"),
+            genesis_root=_read_root(table),
             ca=table.path("ca", path.parent),
             replicas=replicas,
             parameters=_read_parameters(table.table("protocol"), f"{path}, [protocol]", len(replicas)),
@@ -128,6 +132,8 @@ class ClusterConfig:
                 for replica in self.replicas
             ],
         }
+        if self.genesis_root is not None:
+            document["genesis_root"] = self.genesis_root.hex()
         if self.service_options:
             document["service_options"] = dict(self.service_options)
         if changed := _changed_parameters(self.parameters):
@@ -158,6 +164,19 @@ def _read_replica(values: Mapping[str, Any], origin: str, place: int) -> Replica
     except ValueError as error:
         raise table.fail("public_key", "must be 64 hexadecimal digits") from error
     return ReplicaEntry(place, key, table.address("peer"), table.address("client"), table.address("admin"))
+
+
+def _read_root(table: Table) -> bytes | None:
+    text = table.text("genesis_root", default="none")
+    if text == "none":
+        return None
+    try:
+        root = bytes.fromhex(text)
+    except ValueError:
+        root = b""
+    if len(root) != _ROOT_BYTES:
+        raise table.fail("genesis_root", "must be 64 hexadecimal digits")
+    return root
 
 
 def _read_options(values: Mapping[str, Any], origin: str) -> dict[str, Option]:

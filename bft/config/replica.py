@@ -39,6 +39,7 @@ _KEYS: Final = (
     "certificate",
     "key",
     "data",
+    "genesis",
     "listen_peer",
     "listen_client",
     "listen_admin",
@@ -68,6 +69,7 @@ class ReplicaConfig:
     listen_peer: Address
     listen_client: Address
     listen_admin: Address
+    genesis: Path  # the restored state, if cluster.toml names its root
     durability: Durability = Durability.FSYNC
     verify_threads: int | None = None  # None: as many as this machine has cores to spare
     log_level: str = "info"
@@ -99,6 +101,7 @@ class ReplicaConfig:
             certificate=table.path("certificate", base, "replica.crt"),
             key=table.path("key", base, "replica.key"),
             data=table.path("data", base, "data"),
+            genesis=table.path("genesis", base, "genesis"),
             listen_peer=table.address("listen_peer", entry.peer),
             listen_client=table.address("listen_client", entry.client),
             listen_admin=table.address("listen_admin", entry.admin),

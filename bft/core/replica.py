@@ -245,6 +245,12 @@ class Replica:
         """When the shell must send a ``Tick``, on the monotonic clock."""
         return None if self._repair.hopeless else self._deadlines.earliest_ns
 
+    def read_state(self, question: FetchState, now: Instant) -> StateChunk | StableCheckpoint:
+        """Nodes of a checkpoint for a backup; of sequence number 0: which checkpoint there is to be read."""
+        if question.seq == 0:
+            return StableCheckpoint(self.stable) if self.stable.seq else StateChunk(0, ())
+        return self._state_server.on_backup(question, now_ns=now.monotonic_ns)
+
     # --- the entry: `step`, or for many events at once `absorb` for each and then `settle`
 
     def step(self, event: Event, now: Instant) -> list[Effect]:

@@ -27,6 +27,8 @@ from bft.core.ports import Application
 
 _SERVE_LEASE_NS = 30_000_000_000  # a checkpoint that a peer is reading is kept this long after its last question
 
+_BACKUP = -1  # in the place of a replica's number
+
 
 @dataclass(slots=True)
 class Question:
@@ -249,14 +251,21 @@ class StateServer:
     def __init__(self, context: Context, application: Application) -> None:
         self._context = context
         self._application = application
-        self._leases: dict[ReplicaId, tuple[Seq, int]] = {}  # one a peer: checkpoint and when the lease ends
+        self._leases: dict[int, tuple[Seq, int]] = {}  # one a peer, one for backups: checkpoint and when the lease ends
 
     def on_fetch_state(self, sender: ReplicaId, message: FetchState, out: Outbox, *, now_ns: int) -> None:
+        out.send(sender, self._answer(sender, message, now_ns))
+
+    def on_backup(self, message: FetchState, *, now_ns: int) -> StateChunk:
+        """What an administrator asked for; all of them together hold one checkpoint back from its release."""
+        return self._answer(_BACKUP, message, now_ns)
+
+    def _answer(self, reader: int, message: FetchState, now_ns: int) -> StateChunk:
         paths = message.paths[: self._context.parameters.transfer_nodes_max]
         nodes = self._application.read_nodes(message.seq, paths, self._context.parameters.transfer_bytes_max)
         if nodes:
-            self._leases[sender] = (message.seq, now_ns + _SERVE_LEASE_NS)
-        out.send(sender, StateChunk(message.seq, tuple(nodes or ())))
+            self._leases[reader] = (message.seq, now_ns + _SERVE_LEASE_NS)
+        return StateChunk(message.seq, tuple(nodes or ()))
 
     def release(self, stable: Seq, *, now_ns: int) -> None:
         """Let go of checkpoints below the stable one that nobody is reading: at most one a peer stays."""

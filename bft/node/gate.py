@@ -15,6 +15,7 @@ from bft.core.messages import (
     Batches,
     Bodies,
     Commit,
+    FetchState,
     Prepare,
     ReplyStable,
     Request,
@@ -25,6 +26,7 @@ from bft.errors import InvalidMessage
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame
 from bft.net.link import Link
+from crypto.certificates import Role
 
 _VOTES: Final = frozenset({MessageType.PREPARE, MessageType.COMMIT})
 _ANSWERS: Final[dict[int, type]] = {  # large, and of use only to who asked
@@ -41,6 +43,13 @@ class ClientQuery(NamedTuple):
 
     link: Link
     query: Query | Watch
+
+
+class StateQuestion(NamedTuple):
+    """Nodes of a checkpoint, for a backup, and where the answer goes."""
+
+    link: Link
+    message: FetchState
 
 
 class Gate:
@@ -67,7 +76,7 @@ class Gate:
         self.received: Counter[str] = Counter()  # frames that came, by type
         self.redundant = 0  # votes that came when the quorum was complete, and answers to no question
 
-    async def open(self, frame: Frame) -> Event | ClientQuery | None:
+    async def open(self, frame: Frame) -> Event | ClientQuery | StateQuestion | None:
         """What the frame says; None if it is refused or redundant."""
         name = _NAMES[frame.type]
         self.received[name] += 1
@@ -95,9 +104,14 @@ class Gate:
             return Received(sender, await self._authenticator.open_peer_async(sender, frame.type, frame.body))
         return Received(sender, self._authenticator.open_peer(sender, frame.type, frame.body))
 
-    async def _open_client(self, frame: Frame) -> Event | ClientQuery:
+    async def _open_client(self, frame: Frame) -> Event | ClientQuery | StateQuestion:
         if frame.type in (MessageType.QUERY, MessageType.WATCH):
             return ClientQuery(frame.link, decode_body(frame.type, frame.body, self._authenticator.limits).unverified)
+        if frame.type == MessageType.FETCH_STATE:
+            if frame.link.certificate.subject_identity.role is not Role.ADMIN:
+                raise InvalidMessage("only an administrator reads the whole state")
+            question = decode_body(frame.type, frame.body, self._authenticator.limits).unverified
+            return StateQuestion(frame.link, question)
         if frame.type != MessageType.REQUEST:
             raise InvalidMessage("a client sends requests, queries and watches")
         request = self._authenticator.open_request(frame.source.key, frame.body)

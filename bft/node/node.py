@@ -15,9 +15,9 @@ from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
 from bft.core.events import Event, Instant, SnapshotSaved, Start, StateDamaged, Tick
-from bft.core.messages import Seq
+from bft.core.messages import FetchState, Seq
 from bft.core.replica import Replica
-from bft.errors import ConfigurationError, DivergedError
+from bft.errors import ConfigurationError, DataDirectoryError, DivergedError
 from bft.net.clients import OUTBOUND_BYTES_MAX as CLIENT_OUTBOUND_BYTES_MAX
 from bft.net.clients import ClientPort
 from bft.net.inbox import Frame, Inbox
@@ -26,7 +26,7 @@ from bft.net.notices import Notices
 from bft.net.peers import OUTBOUND_BYTES_MAX as PEER_OUTBOUND_BYTES_MAX
 from bft.net.peers import PeerNetwork
 from bft.node.counters import Counters
-from bft.node.gate import ClientQuery, Gate
+from bft.node.gate import ClientQuery, Gate, StateQuestion
 from bft.node.identity import CertificateAdmission, load_identity
 from bft.node.outgoing import Outgoing, Round
 from bft.node.scrub import Scrubber
@@ -35,6 +35,7 @@ from bft.node.watches import Watches
 from bft.statemachine.api import Poll
 from bft.statemachine.loader import ServiceNotFound, load_service
 from bft.statemachine.replicated import ReplicatedState
+from bft.storage.backup import read_genesis
 from bft.storage.directory import DataDirectory
 from bft.storage.logfile import Identity
 from bft.storage.records import encode_record
@@ -83,6 +84,7 @@ class Node:
         self._wakeup: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._local: list[Event] = []  # what the shell itself tells the core
+        self._questions: dict[Link, FetchState] = {}  # for backups: the latest of each link
         self._inbox = Inbox(self._wake)
         notices = Notices()
         self._peers = PeerNetwork(
@@ -205,7 +207,7 @@ class Node:
             await asyncio.sleep(0)
 
     async def _wait_for_work(self) -> None:
-        while not (self._inbox or self._local or self._watches.is_behind(self._core.last_executed)):
+        while not (self._inbox or self._local or self._questions or self._watches_wait()):
             if self._outgoing.failure is not None:
                 return
             overdue_ns = self._overdue_ns()
@@ -217,6 +219,9 @@ class Node:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
             self._wakeup = None
+
+    def _watches_wait(self) -> bool:
+        return not self._core.repairing and self._watches.is_behind(self._core.last_executed)
 
     def _overdue_ns(self) -> int:
         """How long ago the core's earliest deadline was; negative: how long until then."""
@@ -248,6 +253,8 @@ class Node:
             event = await open_frame(frame)
             if isinstance(event, ClientQuery):
                 queries.append(event)
+            elif isinstance(event, StateQuestion):
+                self._questions[event.link] = event.message
             elif event is not None:
                 effects += core.absorb(event, now)
         for event in self._local:
@@ -261,8 +268,10 @@ class Node:
         self.counters.frames += len(frames)
         await self._carry_out(effects, now)
         self._answer(queries)
-        self._watches.serve(self._core.last_executed)
+        if not self._core.repairing:
+            self._watches.serve(self._core.last_executed)
         self._clients.flush()
+        self._serve_backup()
 
     # --- effects
 
@@ -324,11 +333,20 @@ class Node:
 
     def _on_client_closed(self, link: Link) -> None:
         self._watches.drop(link)
+        self._questions.pop(link, None)
 
     def _poll(self, link: Link, operation: bytes) -> Poll:
         certificate = link.certificate
         name = certificate.subject_identity.name
         return self._state.poll(operation, client=certificate.public_key.raw, client_name=name)
+
+    def _serve_backup(self) -> None:
+        """One answer a round, after everything else: reading the whole state delays nobody."""
+        if self._questions:
+            link, question = next(iter(self._questions.items()))
+            del self._questions[link]
+            self._clients.send_on(link, encode_frame(self._core.read_state(question, self._now())))
+            self._clients.flush()
 
     def _observe(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - one case an effect
         counters = self.counters
@@ -381,8 +399,17 @@ class Node:
             _log.warning("data directory lost: silent until nothing that was said before matters", directory=lost)
         return Start() if recovered.first else Start(1 + secrets.randbits(63), recovered.amnesiac)
 
+    def _begin_restored(self, genesis_root: bytes) -> None:
+        """The state that the cluster was restored with, in place of the empty one."""
+        path = self.config.genesis
+        if self._state.restore(0, read_genesis(path).items()) != genesis_root:
+            raise DataDirectoryError(f"{path}: not the state whose genesis_root cluster.toml names: copy it again")
+
     def _recover(self) -> None:
         recovered = self._data.recovered
+        genesis_root = self.config.cluster.genesis_root
+        if recovered.items is None and genesis_root is not None:
+            self._begin_restored(genesis_root)
         if recovered.items is not None:
             certificate = recovered.certificate
             try:
@@ -392,7 +419,7 @@ class Node:
             recovered.check_root(root)
             if (saved := self._state.trie_at(certificate.seq)) is not None:
                 self._snapshots.recovered(saved, certificate)
-        if recovered.records or recovered.items is not None:
+        if recovered.records or recovered.items is not None or genesis_root is not None:
             self._core.recover(recovered.records, recovered.certificate)
             self._snapshots.certified(self._core.stable)
             _log.info(

@@ -10,7 +10,7 @@ from bft.statemachine.api import MESSAGE_LENGTH_MAX, ApplicationError, Context, 
 from bft.statemachine.keyspace import ReadView
 from bft.statemachine.results import encode_error, encode_ok
 from bft.statemachine.scrub import Scrub
-from bft.statemachine.store import Store
+from bft.statemachine.store import Store, is_application_key, system_key
 from bft.statemachine.sync import StateSync
 from bft.statemachine.trie import MerkleTrie
 
@@ -18,6 +18,20 @@ RESULT_BYTES_MAX: Final = 2 << 20
 _INTERNAL: Final = "internal"
 _POSITION_KEY: Final = b"statemachine/position"  # system record; the core uses other names
 _POSITION: Final = struct.Struct(">QQQ")  # operations executed; seq and agreed time of the last of them
+_POSITION_RECORD: Final = system_key(_POSITION_KEY)
+_KEPT_AT_GENESIS: Final = (_POSITION_RECORD, system_key(b"clock"))  # the core's agreed time
+
+
+def genesis_content(items: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """What a new cluster begins with when it is given a state: the service's, the time and the count of operations.
+
+    Not the sessions: what one is called is its place in the order of the old cluster, and the new one counts from 1.
+    """
+    content = {key: value for key, value in items if is_application_key(key) or key in _KEPT_AT_GENESIS}
+    if record := content.get(_POSITION_RECORD):
+        operations, _, time_ns = _POSITION.unpack(record)
+        content[_POSITION_RECORD] = _POSITION.pack(operations, 0, time_ns)
+    return content
 
 
 class ReplicatedState:

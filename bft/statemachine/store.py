@@ -15,6 +15,16 @@ def application_key(key: bytes) -> bytes:
     return _APPLICATION_PREFIX + key
 
 
+def is_application_key(key: bytes) -> bool:
+    """Whether a key of the trie is the service's."""
+    return key.startswith(_APPLICATION_PREFIX)
+
+
+def system_key(key: bytes) -> bytes:
+    """Return the key in the trie of the framework's record `key`."""
+    return _SYSTEM_PREFIX + key
+
+
 class Store:
     """Two key spaces under one root.
 

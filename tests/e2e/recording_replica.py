@@ -17,7 +17,7 @@ from bft.core.evidence import conflict
 from bft.core.messages import Proposal, Statement
 from bft.net.inbox import Frame
 from bft.node import run
-from bft.node.gate import ClientQuery, Gate
+from bft.node.gate import ClientQuery, Gate, StateQuestion
 
 FRAMES: Final = "frames"
 _HEAD: Final = struct.Struct(">IIB")
@@ -31,7 +31,7 @@ def record_frames(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     open_frame = Gate.open
 
-    async def record_and_open(gate: Gate, frame: Frame) -> Event | ClientQuery | None:
+    async def record_and_open(gate: Gate, frame: Frame) -> Event | ClientQuery | StateQuestion | None:
         if frame.source.replica is not None and frame.type in _STATEMENTS:
             body = bytes(frame.body)
             os.write(descriptor, _HEAD.pack(len(body), frame.source.replica, frame.type) + body)

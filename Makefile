@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SEEDS ?= 200
 BUDGET ?= 300
+DEPTH ?= 2
 ROUNDS ?= 50
 ARGS ?= -m "not slow"
 
@@ -18,7 +19,7 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 READY := .venv/.ready
 LOCK := deploy/requirements-dev.lock
 
-.PHONY: help setup demo test check format sim crash mutants bench bench-micro lock clean
+.PHONY: help setup demo test check format sim crash mutants mutants-sim track-record twins bench bench-micro lock clean
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
@@ -51,6 +52,9 @@ crash: $(READY) ## Kill replica processes at random under load, ROUNDS=50 times:
 
 mutants: $(READY) ## Weaken the protocol in known ways; the tests must catch each
 	@$(PY) -m tests.mutants.run
+
+twins: $(READY) ## Keep the twins of one replica apart for DEPTH=2 rounds, in BUDGET=300 of all ways
+	@$(PY) -m bft.testing.run_twins --depth $(DEPTH) --budget $(BUDGET)
 
 mutants-sim: $(READY) ## Count the simulator's seeds until each weakness is found; BUDGET=300 seeds each
 	@$(PY) -m tests.mutants.seeds --seeds $(BUDGET)

@@ -3,6 +3,7 @@
 import pytest
 
 from bft.testing.options import Family, Options
+from bft.testing.run_twins import main, options_of
 from bft.testing.scheduler import MS
 from bft.testing.simulation import scenario, simulate
 from bft.testing.twins import LONG_NS, SHORT_NS, enumerate_scenarios, partitions, sample
@@ -14,13 +15,7 @@ _ONE_ROUND = list(enumerate_scenarios(4, depth=1))
 
 def run(chosen):
     """Safety after every event, progress after healing, and no evidence against anybody but the twins."""
-    return scenario(
-        twins=(chosen.twin,),
-        rounds=chosen.rounds,
-        fault_phase_ns=sum(length for length, _ in chosen.rounds),
-        requests=6,
-        think_ns=30 * MS,
-    )
+    return simulate(options_of(chosen, 4))
 
 
 def test_partitions_are_all_the_ways_to_split_the_instances():
@@ -76,3 +71,8 @@ def test_seeds_draw_twins_with_rounds_that_fill_the_fault_phase():
 def test_drawn_twins_stop_nothing(number):
     seeds = [seed for seed in range(80) if Options.draw(seed, 4, tuple(Family)).twins]
     simulate(Options.draw(seeds[number], 4))
+
+
+def test_a_campaign_says_how_many_scenarios_there_are_and_how_many_it_ran(capsys):
+    assert main(["--depth", "2", "--budget", "3"]) == 0
+    assert "2560 scenarios, 3 of them run" in capsys.readouterr().out

@@ -73,6 +73,16 @@ class Answer:
     stable: Seq
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a replica knows to have said."""
+
+    view: View
+    low: Seq  # what it voted on up to here is covered by a stable checkpoint
+    checkpoint: Seq  # the highest voted for, or stable
+    votes: frozenset[tuple[type, Seq]]  # kind and sequence number of its votes in ``view``, above ``low``
+
+
 class Rejoining:
     """The only writer of ``Context.voice``; reads the other parts."""
 
@@ -96,6 +106,7 @@ class Rejoining:
         self._began_ns = 0  # monotonic
         self._answers: dict[ReplicaId, Answer] = {}
         self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's question was last answered, monotonic
+        self._at_start: Memory | None = None  # until we speak
         self._returned_view: View = 0  # the highest of our statements that peers returned
         self.amnesiac = False
         self.until: Seq = 0  # H; 0 until a quorum of peers answered
@@ -114,6 +125,7 @@ class Rejoining:
             return
         self._nonce, self._began_ns = nonce, now_ns
         self._context.voice.mute = True
+        self._at_start = self._remember()
         if amnesiac and not self.amnesiac:
             self._forget(out)
 
@@ -175,29 +187,28 @@ class Rejoining:
     def _lacks(self, said: Statement) -> bool:
         """Whether our log, a prefix in time of what it ought to be, lacks this statement of ours.
 
-        What lies at or below our stable checkpoint is covered by it; votes of views that our log shows us to have left
-        came before that record.
+        As it was at the start, while we say nothing: a stable checkpoint that peers showed us since then covers what we
+        voted on below it, but not the loss.
         """
-        view, low = self._current.view, self._ordering.log.low
+        memory = self._at_start if self._at_start is not None else self._remember()
         match said:
             case Checkpoint():
-                return said.seq > max(low, self._checkpoints.highest_of(self._context.id))
+                return said.seq > memory.checkpoint
             case ViewChange():
-                return said.view > view
-            case _ if said.view != view:
-                return said.view > view
-            case _ if said.seq <= low:
-                return False
-        slot = self._ordering.log.get(said.seq)
-        if slot is None or not self._current.active:
-            return slot is None and self._current.active
-        match said:
-            case PrePrepare():
-                return slot.header is None
-            case Prepare():
-                return self._context.id not in slot.prepares
+                return said.view > memory.view
+            case _ if said.view != memory.view:
+                return said.view > memory.view  # what we said in views that we left came before that record
             case _:
-                return self._context.id not in slot.commits
+                return said.seq > memory.low and (type(said), said.seq) not in memory.votes
+
+    def _remember(self) -> Memory:
+        """Everything that we know to have said and that `_lacks` looks for."""
+        me, low = self._context.id, self._ordering.log.low
+        votes: set[tuple[type, Seq]] = set()
+        for slot in self._ordering.log if self._current.active else ():
+            held = {PrePrepare: slot.header is not None, Prepare: me in slot.prepares, Commit: me in slot.commits}
+            votes.update((kind, slot.seq) for kind, is_held in held.items() if is_held)
+        return Memory(self._current.view, low, max(low, self._checkpoints.highest_of(me)), frozenset(votes))
 
     def _forget(self, out: Outbox) -> None:
         """We said things that we do not know any more."""
@@ -256,6 +267,7 @@ class Rejoining:
         if self.amnesiac:
             out.persist(effects.Silenced(self.until, self.above, rejoined=True))
         out.note(effects.Rejoined(self.amnesiac))
+        self._at_start = None
         self.amnesiac = False
         self._context.voice.mute = False
 

@@ -20,6 +20,7 @@ from bft.core.messages import (
     Proposal,
     QueryStable,
     ReplyStable,
+    StableCheckpoint,
 )
 from bft.core.parameters import MS, Parameters
 from bft.core.quorum import Quorums
@@ -172,6 +173,29 @@ class TestAmnesia:
         stage.answer(2)
         stage.answer(3)
         stage.wait(WAITED)
+        assert "lost its disk" in stage.replica.silence
+
+    def test_also_when_a_newer_stable_checkpoint_covers_it_by_now(self, stage):
+        """Peers send their stable checkpoint at once; it proves nothing about what else the log lacks."""
+        stage.again()
+        stage.receive(0, StableCheckpoint(stage.certificate(8)))
+        stage.answer(0, stable=8, votes=[stage.commit(1, seq=3, digest=NULL_DIGEST)])
+        assert "lost its disk" in stage.replica.silence
+
+    def test_a_newer_stable_checkpoint_does_not_make_the_log_forget(self, stage):
+        prepared(stage)
+        vote = stage.prepare(1, seq=1, digest=stage.batch().digest)
+        stage.again()
+        stage.receive(0, StableCheckpoint(stage.certificate(8)))
+        for peer in (0, 2, 3):
+            stage.answer(peer, stable=8, votes=[vote])
+        assert stage.replica.silence == ""
+
+    def test_a_vote_in_a_view_that_the_log_does_not_show_as_begun_is_lost(self, stage):
+        """The log ends between our VIEW-CHANGE and the NEW-VIEW."""
+        left = fx.LeftView(stage.view_change(1, view=1))
+        stage.again(records=[left])
+        stage.answer(0, votes=[stage.commit(1, view=1, seq=1, digest=NULL_DIGEST)], view=1)
         assert "lost its disk" in stage.replica.silence
 
     def test_also_when_it_is_returned_late(self, stage):

@@ -218,24 +218,29 @@ class FileLog:
         self._next = self._reserve.prepare(following.number + 1)
 
     def _truncate(self, seq: int | None) -> None:
-        """Let the oldest segments go of which most is no longer needed; the rest of them is carried over."""
+        """Let the oldest segments go of which most is no longer needed; the rest of them is carried over.
+
+        Each part is asked for by itself: what a later one makes needless is then carried over once more, which is safe,
+        and a checkpoint costs the oldest segments, not the whole log.
+        """
         if seq is None or len(self._closed) < CLOSED_MIN:
             return
-        kept = self._kept(seq)
+        kept = [self._kept(self._base.positions, seq)]
         needed = _length(kept[0])
-        held = count = 0
-        for index, segment in enumerate(self._closed):
-            needed += _length(kept[1 + index])
+        held = 0
+        for segment in self._closed:  # sequence numbers grow: behind one that is needed there is none to give up
+            positions = self._kept(segment.positions, seq)
+            needed += _length(positions)
             held += segment.size
-            if 2 * needed <= held:
-                count = index + 1
+            if 2 * needed > held:
+                break
+            kept.append(positions)
+        count = len(kept) - 1
         if not count:
             return
         old, superseded = self._base, self._closed[:count]
         paths = [old.path, *(segment.path for segment in superseded)]
-        entries = [
-            entry for path, part in zip(paths, kept, strict=False) for entry in segments.read_entries(path, part)
-        ]
+        entries = [entry for path, part in zip(paths, kept, strict=True) for entry in segments.read_entries(path, part)]
         following = (*self._closed, self._active)[count]
         self._base = segments.make_base(old.path.parent, self._identity, following.number, seq, entries)
         # Only now, when it is carried over for certain.
@@ -245,15 +250,8 @@ class FileLog:
         if self._next.done() and self._next.exception() is not None:
             self._next = self._reserve.prepare(self._active.number + 1)  # there was no room for it; now there is
 
-    def _kept(self, seq: int) -> list[list[Position]]:
-        """What is still needed of the base, of each closed segment and of the active one."""
-        parts = [self._base.positions, *(segment.positions for segment in (*self._closed, self._active))]
-        owners = [index for index, positions in enumerate(parts) for _ in positions]
-        every = [position for positions in parts for position in positions]
-        kept: list[list[Position]] = [[] for _ in parts]
-        for index in self._retention([(position.type, position.seq) for position in every], seq):
-            kept[owners[index]].append(every[index])
-        return kept
+    def _kept(self, positions: Sequence[Position], seq: int) -> list[Position]:
+        return [positions[index] for index in self._retention([(p.type, p.seq) for p in positions], seq)]
 
     def _report(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None) -> None:
         if done or failure is not None:

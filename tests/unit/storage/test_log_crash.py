@@ -74,6 +74,12 @@ def check(found: Sequence[Entry], operations: Sequence[Operation], before: Seque
     assert is_within(found, asked)
 
 
+def a_moment(disk: Disk, chance: random.Random) -> int:
+    """After how many operations the power fails: any number, and often just before names become durable."""
+    names = [number for number, operation in enumerate(disk.operations) if operation == ("sync names",)]
+    return chance.choice(names) if chance.random() < 0.5 else chance.randint(0, len(disk.operations))
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_what_was_acknowledged_is_there_after_a_crash_at_any_moment_and_another_after_that(tmp_path, seed):
     chance = random.Random(seed)
@@ -85,7 +91,7 @@ async def test_what_was_acknowledged_is_there_after_a_crash_at_any_moment_and_an
         await work(log, disk, chance, 1, 40)
         await log.close()
     for crash in range(CRASHES_A_TRACE):
-        after = chance.randint(0, len(disk.operations))
+        after = a_moment(disk, chance)
         image = tmp_path / f"{crash + 1}"
         image.mkdir()
         disk.crash(after, image, chance)
@@ -99,7 +105,7 @@ async def test_what_was_acknowledged_is_there_after_a_crash_at_any_moment_and_an
             await log.close()
         opened = again.operations.index(("opened",))
         for second in range(3):
-            later = chance.randint(0, len(again.operations))
+            later = a_moment(again, chance)
             last = tmp_path / f"{crash + 1}.{second}"
             last.mkdir()
             again.crash(later, last, chance)
@@ -178,6 +184,16 @@ async def test_a_lost_page_before_the_last_seal_is_refused(tmp_path, monkeypatch
             path.write_bytes(whole[:page] + bytes(PAGE) + whole[page + PAGE :])
             is_refused_or_unchanged(tmp_path, entries)
         path.write_bytes(whole)
+
+
+async def test_a_segment_whose_last_groups_are_lost_is_refused_if_the_log_goes_on_in_the_next(tmp_path, monkeypatch):
+    await full_log(tmp_path, monkeypatch)
+    (_, path), *_ = segments.numbered(tmp_path, segments.SEGMENT)
+    whole = path.read_bytes()
+    for page in range(PAGE, len(whole) - PAGE, PAGE):
+        path.write_bytes(whole[:page] + bytes(len(whole) - page))
+        with pytest.raises(DataDirectoryError, match="its end is not what was written"):
+            read(tmp_path)
 
 
 async def test_a_missing_file_is_refused(tmp_path, monkeypatch):

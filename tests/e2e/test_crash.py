@@ -21,7 +21,7 @@ from bft.core.effects import Accepted, CheckpointTaken, Prepared
 from bft.core.messages import Commit, Statement
 from bft.errors import ExitCode
 from bft.storage import segments
-from bft.storage.logfile import Identity, entries_of, read_content
+from bft.storage.logfile import PAGE, Identity, entries_of, read_content
 from bft.storage.records import decode_record
 from deploy import launcher
 from tests.e2e.harness import ENVIRONMENT, ROOT, Cluster, load, read_back, wait_until
@@ -243,3 +243,30 @@ def caught_up(cluster: Cluster, replica: int) -> bool:
     replicas = cluster.status()["replicas"]
     executed = [each.get("last_executed") for each in replicas]
     return executed[replica] is not None and executed[replica] == max(filter(None, executed))
+
+
+# --- a damaged disk
+
+
+async def test_a_replica_with_a_damaged_log_refuses_to_start_is_repaired_and_takes_part_again(
+    recorded: Cluster,
+) -> None:
+    victim = 2
+    home = recorded.replica(victim)
+    async with connect(recorded.directory, timeout=100.0) as client, load(client) as work:
+        await work.grows(by=50)
+        await asyncio.to_thread(kill_at_once, recorded, [victim])
+        segment = home / "data" / "log-0000000001"
+        with segment.open("r+b") as file:
+            file.seek(PAGE)
+            file.write(b"\xff")
+        with process_of([sys.executable, "-m", RECORDER, str(home)]) as process:
+            code, lines = await asyncio.to_thread(ended, process)
+        assert (code, len(lines)) == (ExitCode.DATA_DIRECTORY, 1)
+        assert f"{segment}: damaged at byte {PAGE}" in lines[0]
+        said_by_repair = await asyncio.to_thread(recorded.bft, "replica", "repair", home)
+        assert f"log: damaged: {segment}" in said_by_repair
+        await asyncio.to_thread(start, recorded, [victim])
+        await work.grows(by=200)
+    await asyncio.to_thread(wait_until, lambda: caught_up(recorded, victim))
+    assert contradictions(said(recorded)) == []

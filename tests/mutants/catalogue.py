@@ -14,6 +14,7 @@ class Mutant:
 
 
 _ORDERING = "bft/core/ordering.py"
+_EVIDENCE = "bft/core/evidence.py"
 _NEW_VIEW = "bft/core/new_view.py"
 _QUORUM = "bft/core/quorum.py"
 _REPLICA = "bft/core/replica.py"
@@ -270,5 +271,65 @@ MUTANTS = (
         "bft/statemachine/replicated.py",
         "return self._sync is not None and self._sync[1].accept(path, encoding)",
         "return self._sync is not None and (self._sync[1].accept(path, encoding) or True)",
+    ),
+    Mutant(
+        "what no handler acts on convicts nobody",
+        _REPLICA,
+        "for proof in self._witness.observe(message):",
+        "for proof in ():",
+    ),
+    Mutant(
+        "a COMMIT may be hidden by a VIEW-CHANGE",
+        _EVIDENCE,
+        "        return _hides(second, first)\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "a VIEW-CHANGE that shows the COMMIT's batch is evidence",
+        _EVIDENCE,
+        "    if shown is None or shown.view < committed.view:",
+        "    if shown is None or shown.view <= committed.view:",
+    ),
+    Mutant(
+        "a VIEW-CHANGE past the COMMIT's checkpoint is evidence",
+        _EVIDENCE,
+        " or left.stable.seq >= committed.seq:",
+        ":",
+    ),
+    Mutant(
+        "nobody is sent the proofs that it lacks",
+        "bft/core/retransmission.py",
+        "if (proof := self._guilty.first_besides(status.accused)) is not None:",
+        "if (proof := self._guilty.first_besides(status.accused)) is not None and False:",
+    ),
+    Mutant(
+        "the digest of a batch does not bind its evidence",
+        "bft/core/messages.py",
+        '            parts.append(b"evidence" + b"".join(e.digest for e in self.evidence))\n',
+        "            pass\n",
+    ),
+    Mutant(
+        "evidence on record is proposed again",
+        _ORDERING,
+        "return tuple(proof for proof in wanted if proof.accused not in proposed)[:EVIDENCE_IN_BATCH_MAX]",
+        "return tuple(wanted)[:EVIDENCE_IN_BATCH_MAX]",
+    ),
+    Mutant(
+        "evidence is put on record without knowing all batches before",
+        _ORDERING,
+        "        if len(batches) < len(slots):\n            return ()\n",
+        "",
+    ),
+    Mutant(
+        "what proves nothing is put on record",
+        _ORDERING,
+        "proves(evidence, quorums, parameters) and not convictions.precede(seq, evidence.accused)",
+        "not convictions.precede(seq, evidence.accused)",
+    ),
+    Mutant(
+        "the convicted are not learnt from a transferred state",
+        _EXECUTION,
+        "        self.convictions.load(self._application)\n",
+        "",
     ),
 )

@@ -7,9 +7,11 @@ import pytest
 from bft.core.convictions import Convictions
 from bft.core.effects import Convicted, EvidenceFound, Executed
 from bft.core.events import ClientRequest
-from bft.core.messages import EVIDENCE_IN_BATCH_MAX, NULL_DIGEST, Batch, Evidence, Proposal
+from bft.core.messages import EVIDENCE_IN_BATCH_MAX, GENESIS, NULL_DIGEST, Batch, Evidence, Proposal
+from bft.core.replica import Replica
 from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState
+from bft.testing.symbolic import SymbolicAdmission
 from tests.paper.stage import Stage, rejections, sent
 
 
@@ -74,6 +76,20 @@ def test_who_transfers_the_state_learns_the_convicted() -> None:
     Convictions().record(proof(stage), seq=5, application=application)
     learnt.load(application)
     assert list(learnt) == [(3, 5)]
+
+
+def test_a_replica_that_starts_from_a_snapshot_knows_the_convicted() -> None:
+    stage, application = Stage(n=4, me=1), ReplicatedState(KeyValue())
+    Convictions().record(proof(stage), seq=5, application=application)
+    restarted = Replica(
+        id=1,
+        parameters=stage.parameters,
+        signer=stage.signers[1],
+        admission=SymbolicAdmission(),
+        application=application,
+    )
+    restarted.recover([], GENESIS)
+    assert restarted.convictions == {3: 5}
 
 
 def test_a_primary_puts_what_it_holds_on_record_with_the_next_requests() -> None:

@@ -44,8 +44,8 @@ format: $(READY) ## Format the code and apply the safe lint fixes
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-sim: $(READY) ## Run SEEDS=200 seeds of the simulator
-	@$(BIN)/bft sim --seeds $(SEEDS)
+sim: $(READY) ## Run SEEDS=200 seeds of the simulator; SIM_ARGS='-n 4 --budget 600' as for bft sim
+	@$(BIN)/bft sim --seeds $(SEEDS) $(SIM_ARGS)
 
 crash: $(READY) ## Kill replica processes at random under load, ROUNDS=50 times: nothing acknowledged may be lost
 	@CRASH_ROUNDS=$(ROUNDS) $(PY) -m pytest -q -s tests/e2e/test_crash.py -m slow

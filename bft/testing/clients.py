@@ -17,8 +17,7 @@ from bft.testing.history import Action, Cas, Operation, Put, Range, Witness
 from bft.testing.options import Options
 from bft.testing.recorder import decoded, encoded
 from bft.testing.scheduler import MS, WALL_EPOCH_NS, Scheduler
-from bft.testing.symbolic import ClientSigner, Registry, forge, symbolic_certificate
-from crypto.digests import tagged
+from bft.testing.symbolic import ClientSigner, Registry, symbolic_certificate
 from crypto.merkle import verify_inclusion
 
 _RETRY_NS = 700 * MS
@@ -57,7 +56,7 @@ class SimulatedClient:
     ) -> None:
         self.index = index
         self._name = f"client {index}"
-        self.key = tagged(b"bft-testing-client", index.to_bytes(8, "big"))
+        self.key = registry.client_key(index)
         self.accepted = 0  # requests, without registrations
         self.latencies_ns: list[int] = []
         self._options = options
@@ -140,9 +139,10 @@ class SimulatedClient:
                 self._transmit(self.index, replica, entry.signed)
             self._scheduler.after(_RETRY_NS, self._retry, session, number)
 
-    def receive(self, sender: ReplicaId, reply: Reply | Refusal) -> None:
+    def receive(self, sender: ReplicaId, sealed: Any) -> None:
         """A reply that came on the authenticated link of `sender`."""
-        if isinstance(reply, Refusal) or not self._holds(sender, reply):
+        reply = self._registry.open_reply(sender, sealed)
+        if reply is None or isinstance(reply, Refusal) or not self._holds(sender, reply):
             return
         self._views.report(sender, reply.result.message.view)
         outcome = reply.outcome
@@ -222,7 +222,7 @@ class ByzantineClient(SimulatedClient):
             certificate=symbolic_certificate(self.key),
             n=self._options.n,
             signer=self._signer,
-            forge=forge,
+            forge=self._registry.forge,
             random=self._random,
             time_ns=WALL_EPOCH_NS + self._scheduler.now_ns,
             session=0 if self._window is None else self._window.session,

@@ -61,22 +61,22 @@ class Contradictions:
         self.left_view = [0] * n  # the highest view of a VIEW-CHANGE that each sent
         self.highest_view = [0] * n  # in which it said anything
         self.highest_seq = [0] * n  # for which it said anything
-        self._durable: set[int] = set()  # identities; the registry keeps the statements alive
-        self._sent: set[int] = set()
+        self._durable: set[bytes] = set()  # signatures, of which no two statements have the same
+        self._sent: set[bytes] = set()
         self._claims: dict[tuple[Any, ...], Any] = {}
 
     def on_durable(self, replica: ReplicaId, statements: Iterable[Authenticated[Any]]) -> None:
-        self._durable.update(id(statement) for statement in statements)
+        self._durable.update(statement.signature for statement in statements)
 
     def on_sent(self, replica: ReplicaId, statement: Authenticated[Any]) -> str | None:
         """What is wrong with a replica's own statement that leaves it; None if nothing is."""
-        if id(statement) in self._sent:
+        if statement.signature in self._sent:
             return None
         message = statement.message
         name = type(message).__name__
-        if id(statement) not in self._durable:
+        if statement.signature not in self._durable:
             return f"replica {replica} sent a {name} that its disk does not hold"
-        self._sent.add(id(statement))
+        self._sent.add(statement.signature)
         where = position(message)
         if where is not None:
             said = claim(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from bft.core.effects import (
     Broadcast,
@@ -19,7 +19,7 @@ from bft.core.effects import (
 )
 from bft.core.events import ClientRequest, Event, Instant, Received, SnapshotSaved, Start, Tick
 from bft.core.invariants import InvariantViolated
-from bft.core.messages import Authenticated, PeerMessage, Refusal, ReplicaId, Reply, Request, Seq
+from bft.core.messages import ClientKey, PeerMessage, Refusal, ReplicaId, Reply, Seq
 from bft.core.parameters import Parameters
 from bft.core.replica import Replica
 from bft.statemachine.kv import KeyValue
@@ -218,13 +218,19 @@ class Host:
 
     # --- input ----------------------------------------------------------------------------------------------------
 
-    def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
-        if self.core is not None and self._registry.accepts(message):
-            self._handle(Received(sender, message))
+    def receive(self, sender: ReplicaId, sealed: Any) -> None:
+        """What came on the link of a replica."""
+        if self.core is not None:
+            message = self._registry.open(self.id, sender, sealed)
+            if message is not None:
+                self._handle(Received(sender, message))
 
-    def receive_request(self, request: Authenticated[Request]) -> None:
-        if self.core is not None and self._registry.is_genuine(request):
-            self._handle(ClientRequest(request))
+    def receive_request(self, client: ClientKey, sealed: Any) -> None:
+        """What came on the link of a client."""
+        if self.core is not None:
+            request = self._registry.open_request(self.id, client, sealed)
+            if request is not None:
+                self._handle(ClientRequest(request))
 
     def _handle(self, event: Event) -> None:
         if self.core is None:

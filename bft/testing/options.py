@@ -35,6 +35,7 @@ class Family(StrEnum):
 
 
 ALL_FAMILIES = tuple(Family)
+_KEYED_EVERY = 100  # seeds: one of them with real signatures and real bytes
 STANDARD_REQUESTS = 200  # of all clients of a drawn seed
 _OF_DISKS = (Family.LOST_DISK, Family.ROLLBACK)
 _DRAWN_APART = (
@@ -100,6 +101,7 @@ class Options:
     omitted: tuple[
         str, ...
     ] = ()  # faults, by kind and index as "crash 2", that do not strike; see `bft.testing.shrinking`
+    keyed: bool = False  # real Ed25519 and the real codec; else signatures are symbolic
     promised: bool = True  # False: more than f may be faulty, and safety is not demanded
 
     def __post_init__(self) -> None:
@@ -169,6 +171,7 @@ class Options:
             rollbacks=rollbacks,
             crash_stop=tuple(sorted(stopped)),
             byzantine=tuple(sorted(zip(byzantine, texts, strict=True))),
+            keyed=seed % _KEYED_EVERY == 0,
             byzantine_clients=tuple(apart.choices(CLIENT_SWARM, k=apart.randint(1, 3)) if hostile else ()),
             twins=(twin,) if twins else (),
             rounds=draw_rounds(apart, instances=n + 1, phase_ns=6 * SECOND) if twins else (),

@@ -19,6 +19,7 @@ from bft.testing.clients import ByzantineClient, SimulatedClient
 from bft.testing.conspiracy import Conspiracy
 from bft.testing.faults import Faults
 from bft.testing.hosts import Clock, Host
+from bft.testing.keyed import KeyedRegistry
 from bft.testing.linearizability import check, check_by_witness
 from bft.testing.network import Address, Network
 from bft.testing.options import Options
@@ -58,7 +59,7 @@ class Simulation:
     def __init__(self, options: Options, show: Callable[[str], None] | None = None) -> None:
         self.options = options
         self._scheduler = Scheduler(options.seed)
-        self._registry = Registry(options.n)
+        self._registry = KeyedRegistry(options.parameters) if options.keyed else Registry(options.n)
         self._trace = Trace(show)
         self._network = Network(self._scheduler, options)
         judge = Checker if options.promised else Bystander
@@ -223,27 +224,28 @@ class Simulation:
             convicted=tuple(cores[0].convictions),
             accused=tuple(sorted({evidence.accused for core in cores for evidence in core.evidence})),
             rejections=self.checker.rejections,
-            coverage=self.checker.coverage.buckets | dict.fromkeys(self.options.behaviours, 1),
+            coverage=self.checker.coverage.buckets | dict.fromkeys(self.options.behaviours, 1) | self._registry.refused,
         )
 
     # --- the carrier
 
     def to_replica(self, source: Address, target: ReplicaId, message: PeerMessage) -> None:
-        sender = self.hosts[source].id
+        sender, sealed = self.hosts[source].id, self._registry.seal(message)
         for host in self._instances[target]:
-            self._network.transmit(source, host.address, host.receive, sender, message)
+            self._network.transmit(source, host.address, host.receive, sender, sealed)
 
     def to_client(self, source: Address, client: bytes, reply: Reply | Refusal) -> None:
         known = self._by_key.get(client)
         if known is not None:
             address = self._client_address + known.index
-            self._network.transmit(source, address, known.receive, self.hosts[source].id, reply)
+            self._network.transmit(source, address, known.receive, self.hosts[source].id, self._registry.seal(reply))
 
     def _from_client(self, index: int, replica: ReplicaId, request: Authenticated[Request]) -> None:
         if self.options.byzantine_clients and index < self.options.clients:
             self._heard.append(request)
+        address, client, sealed = self._client_address + index, self.clients[index].key, self._registry.seal(request)
         for host in self._instances[replica]:
-            self._network.transmit(self._client_address + index, host.address, host.receive_request, request)
+            self._network.transmit(address, host.address, host.receive_request, client, sealed)
 
     # --- helpers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -22,13 +23,16 @@ from bft.core.messages import (
     Prepare,
     PrePrepare,
     Proposal,
+    Refusal,
     ReplicaId,
+    Reply,
     ReplyStable,
     Request,
     SignedMessage,
     StableCheckpoint,
     ViewChange,
 )
+from crypto.digests import tagged
 
 S = TypeVar("S", bound=SignedMessage)
 OnSigned = Callable[[ReplicaId, Authenticated[Any]], None]
@@ -44,6 +48,7 @@ class Registry:
     def __init__(self, n: int) -> None:
         self.n = n
         self.on_signed: OnSigned | None = None
+        self.refused: Counter[str] = Counter()  # what was not let in, and why
         self._minted: dict[SignedMessage, Authenticated[Any]] = {}
         self._genuine: set[int] = set()  # identities of the values of `_minted`
         self._verified: set[int] = set()  # of these, the ones whose nested statements are genuine too
@@ -68,7 +73,7 @@ class Registry:
         genuine = (
             identity in self._genuine
             and self._well_formed(message)
-            and all(self.is_genuine(inner) for inner in _nested(message))
+            and all(self.is_genuine(inner) for inner in nested(message))
         )
         if genuine:
             self._verified.add(identity)
@@ -79,6 +84,35 @@ class Registry:
         if id(message) in self._verified:
             return True
         return all(map(self.is_genuine, statements_of(message)))
+
+    # --- the way of a message; here it is the message itself
+
+    def client_key(self, index: int) -> ClientKey:
+        """Who client number `index` is."""
+        return tagged(b"bft-testing-client", index.to_bytes(8, "big"))
+
+    def forge(self, request: Request) -> Authenticated[Request]:
+        """What a request looks like to whom does not verify it."""
+        return Authenticated(request, _request_payload(request), b"forged")
+
+    def seal(self, message: PeerMessage | Reply | Refusal) -> Any:
+        """What travels."""
+        return message
+
+    def open(self, receiver: ReplicaId, sender: ReplicaId, sealed: Any) -> PeerMessage | None:
+        """What a replica lets in of what another sent; None: nothing."""
+        message: PeerMessage = sealed
+        return message if self.accepts(message) else None
+
+    def open_request(self, receiver: ReplicaId, client: ClientKey, sealed: Any) -> Authenticated[Request] | None:
+        """What a replica lets in of what came on a client's link."""
+        request: Authenticated[Request] = sealed
+        return request if self.is_genuine(request) else None
+
+    def open_reply(self, sender: ReplicaId, sealed: Any) -> Reply | Refusal | None:
+        """What a client makes of what a replica sent."""
+        reply: Reply | Refusal = sealed
+        return reply
 
     def _well_formed(self, message: SignedMessage) -> bool:
         if isinstance(message, Request):
@@ -117,11 +151,6 @@ class ClientSigner:
         if request.client != self._client:
             raise ValueError("a client signs its own requests only")
         return self._registry.mint(request)
-
-
-def forge(request: Request) -> Authenticated[Request]:
-    """What a request looks like to whom does not verify it."""
-    return Authenticated(request, _request_payload(request), b"forged")
 
 
 _CERTIFICATE_PREFIX = b"symbolic certificate of "
@@ -166,7 +195,8 @@ def _in_batch(batch: Batch) -> Iterable[Authenticated[Any]]:
     return (*batch.requests, *[s for evidence in batch.evidence for s in (evidence.first, evidence.second)])
 
 
-def _nested(message: SignedMessage) -> Iterable[Authenticated[Any]]:
+def nested(message: SignedMessage) -> Iterable[Authenticated[Any]]:
+    """The signed statements inside a signed one, the next level."""
     match message:
         case Prepare():
             return (message.header,)

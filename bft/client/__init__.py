@@ -4,6 +4,7 @@ from bft.client.client import Client, ClientStatus, ReplicaStatus, connect
 from bft.client.errors import ClientClosed, NoReceipt, NotAuthorised, ResultLost
 from bft.client.kv import KeyValueClient
 from bft.client.result import Result
+from bft.client.retry import RetryPolicy
 from bft.client.settings import ClientSettings
 from bft.statemachine.kv import (
     CasResult,
@@ -44,6 +45,7 @@ __all__ = [
     "ReplicaStatus",
     "Result",
     "ResultLost",
+    "RetryPolicy",
     "StoreStatus",
     "TxnOperation",
     "TxnResult",

@@ -17,6 +17,7 @@ from bft.client.kv import KeyValueClient
 from bft.client.links import WAITING_BYTES_MAX, ReplicaLink
 from bft.client.result import Result
 from bft.client.settings import ClientSettings
+from bft.client.tracing import traced, tracer
 from bft.client.watch import Watches
 from bft.codec import Limits, MessageType, decode_body
 from bft.config import ClusterConfig, load_cluster
@@ -107,6 +108,7 @@ class Client(KeyValueClient):
             links=self,
             nonce=time.time_ns,
         )
+        self._tracer = tracer() if self._settings.tracing else None
         self._links: tuple[ReplicaLink, ...] = ()
         self._watches = Watches(Quorums.of(cluster.parameters.n), self, most=self._settings.watches_max)
         self._room = asyncio.Semaphore(self._settings.calls_max)
@@ -189,6 +191,13 @@ class Client(KeyValueClient):
         if len(operation) > self._operation_bytes_max:
             raise ValueError(f"an operation has {len(operation)} bytes; at most {self._operation_bytes_max} are taken")
         deadline = loop.time() + (self._timeout if timeout is None else _positive(timeout))
+        spans = self._tracer
+        if spans is None:
+            return await self._call(loop, operation, deadline)
+        cluster = self._cluster.cluster
+        return await traced(spans, lambda: self._call(loop, operation, deadline), cluster=cluster, operation=operation)
+
+    async def _call(self, loop: asyncio.AbstractEventLoop, operation: bytes, deadline: float) -> Result:
         room = self._room
         if room.locked():
             await self._wait_for_room(deadline)

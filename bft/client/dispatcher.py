@@ -14,7 +14,7 @@ from bft.client.errors import NotAuthorised, ResultLost
 from bft.client.exchange import Exchange
 from bft.client.proof import Proof
 from bft.client.result import Result
-from bft.client.retry import Backoff, Jitter, RoundTrip, full_spread
+from bft.client.retry import Backoff, Jitter, RoundTrip
 from bft.client.session import SessionWindow
 from bft.client.settings import ClientSettings
 from bft.codec import encode_frame
@@ -35,7 +35,6 @@ from bft.core.quorum import Quorums
 from bft.errors import ApplicationError, BftError, Overloaded, SessionLost, Timeout
 from bft.statemachine.results import Ok, decode_result
 
-RESEND_CEILING_S: Final = 4.0
 _SESSION_ID_BYTES: Final = 8
 
 
@@ -70,7 +69,7 @@ class Dispatcher:
         signer: Signer,
         links: Links,
         nonce: Callable[[], int],  # the wall clock in ns
-        jitter: Jitter = full_spread,
+        jitter: Jitter | None = None,  # None: the settings'
     ) -> None:
         parameters = cluster.parameters
         self._cluster = cluster
@@ -82,7 +81,8 @@ class Dispatcher:
         self._signer = signer
         self._links = links
         self._nonce = nonce
-        self._jitter = jitter
+        self._retry = settings.retry
+        self._jitter = jitter or settings.retry.spread
         self._bundler = Bundler(
             operations_max=min(settings.bundle_operations_max, parameters.operations_max),
             bundle_bytes_max=min(settings.bundle_bytes_max, parameters.request_bytes_max),
@@ -260,7 +260,8 @@ class Dispatcher:
 
     def _exchange(self, request: Request, calls: list[PendingCall]) -> Exchange:
         signed = self._signer.sign(request)
-        backoff = Backoff(self._round_trip.timeout, RESEND_CEILING_S, self._jitter)
+        first = self._round_trip.timeout if self._retry.first_s is None else self._retry.first_s
+        backoff = Backoff(first, self._retry.ceiling_s, self._jitter)
         return Exchange(signed, encode_frame(signed), calls, ReplyCollector(signed, self._quorums), backoff)
 
     def _send_first(self, exchange: Exchange, now: float) -> None:

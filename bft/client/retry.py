@@ -1,6 +1,7 @@
 """How long to wait before asking again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import SystemRandom
 
 Jitter = Callable[[float], float]
@@ -13,6 +14,28 @@ _CEILING_S = 4.0
 def full_spread(delay: float) -> float:
     """Spread ``delay`` over 75 % to 125 %, so that clients that failed together do not return together."""
     return delay * SystemRandom().uniform(0.75, 1.25)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a request that has no answer is sent again, to all replicas; it executes once however often that is.
+
+    The pauses double, from `first_s` (None: as measured round trips suggest) to `ceiling_s`, and each is spread by
+    `jitter`: 0.25 is 75 % to 125 %, so that clients that failed together do not return together.  A call's own timeout
+    ends it.  ValueError for what cannot work.
+    """
+
+    first_s: float | None = None
+    ceiling_s: float = 4.0
+    jitter: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not (self.ceiling_s > 0 and 0 <= self.jitter < 1 and (self.first_s is None or self.first_s > 0)):
+            raise ValueError("first_s and ceiling_s must be positive, jitter at least 0 and below 1")
+
+    def spread(self, delay: float) -> float:
+        """``delay``, more or less."""
+        return delay * SystemRandom().uniform(1 - self.jitter, 1 + self.jitter)
 
 
 class RoundTrip:

@@ -1,7 +1,9 @@
 """What a user of the SDK may tune."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from bft.client.retry import RetryPolicy
 
 WATCHES_PER_LINK_MAX: Final = 16  # what a replica holds
 
@@ -15,6 +17,8 @@ class ClientSettings:
     bundles_max: int = 4  # bundles sent and not yet answered; meanwhile further calls gather
     bundle_operations_max: int = 256
     bundle_bytes_max: int = 256 << 10
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    tracing: bool = True  # spans of the calls, if OpenTelemetry's API is installed
     watches_max: int = 8  # open at once; a replica holds 16 of a link
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The SDK over real TLS, against replicas that lie, keep silent, garble, are somebody else, or are not there."""
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -68,6 +69,18 @@ async def test_in_the_normal_case_the_primary_alone_is_sent_the_request(tmp_path
         before = list(replicas.received)
         await client.call(b"a")
         assert [now - then for now, then in zip(replicas.received, before, strict=True)] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("behaviour", [lying, silent, session_denying, refusing])
+async def test_a_faulty_backup_is_not_waited_for(tmp_path, cluster, behaviour):
+    """Nothing was sent twice: the client believed f+1 correct replicas before it lost patience with the other."""
+    answers = [behaviour(replica) if replica == 3 else honest(replica) for replica in range(4)]
+    async with FakeReplicas(tmp_path, cluster, answers) as replicas, client_of(tmp_path) as client:
+        await until(lambda: all(replica.connected for replica in client.status().replicas))
+        before = list(replicas.received)
+        for number in range(20):
+            await client.call(b"%d" % number)
+        assert [now - then for now, then in zip(replicas.received, before, strict=True)] == [20, 0, 0, 0]
 
 
 async def test_a_replica_with_another_key_than_the_pinned_one_is_not_believed(tmp_path, cluster):
@@ -152,6 +165,10 @@ async def test_ten_thousand_calls_cancelled_at_random_leave_the_session_whole(tm
         assert len(numbers) > 20
         status = client.status()
         assert (status.queued, status.in_flight) == (0, 0)
+        assert client._room._value == ClientSettings().calls_max
+        gc.collect()
+        assert len(client._dispatcher._proofs) <= 8  # of over 20 bundles: the last round's, which `calls` still holds
+        assert [len(links) for links in replicas.links] == [1, 1, 1, 1]
     await asyncio.sleep(0)
     assert only_this_task_is_left()
 

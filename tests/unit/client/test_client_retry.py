@@ -1,9 +1,10 @@
 """How long the client waits before it asks again."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bft.client.retry import Backoff, RoundTrip, full_spread
+from bft.client.retry import Backoff, RetryPolicy, RoundTrip, full_spread
 
 
 def test_the_retransmission_time_out_follows_the_measured_round_trips():
@@ -35,3 +36,15 @@ def test_delays_double_up_to_the_ceiling_and_start_again_after_a_reset():
 def test_jitter_spreads_by_a_quarter_either_way():
     delays = [full_spread(1.0) for _ in range(200)]
     assert 0.75 <= min(delays) < max(delays) <= 1.25
+
+
+def test_a_policy_says_how_far_pauses_are_spread():
+    policy = RetryPolicy(jitter=0.5)
+    assert all(1.0 <= policy.spread(2.0) <= 3.0 for _ in range(200))
+    assert RetryPolicy(jitter=0).spread(2.0) == 2.0
+
+
+@pytest.mark.parametrize("wrong", [{"first_s": 0}, {"ceiling_s": 0}, {"jitter": 1}, {"jitter": -0.1}])
+def test_a_policy_that_cannot_work_is_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        RetryPolicy(**wrong)

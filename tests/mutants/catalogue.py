@@ -29,7 +29,14 @@ MUTANTS = (
     Mutant("a quorum is one less", _QUORUM, "quorum=(n + f + 2) // 2", "quorum=(n + f) // 2"),
     Mutant("one signer fills a certificate", _QUORUM, "valid = len(set(seen)) == len(seen) and", "valid ="),
     Mutant(
-        "prepared needs no other backup", _ORDERING, "if 1 + len(prepares) >= quorum:", "if 1 + len(prepares) >= 2:"
+        "prepared needs no other backup",
+        _ORDERING,
+        "1 + len(slot.prepares) >= quorum and not self._context.voice.mute:\n"
+        "            prepares = slot.matching_prepares(digest)\n"
+        "            if 1 + len(prepares) >= quorum:",
+        "1 + len(slot.prepares) >= 2 and not self._context.voice.mute:\n"
+        "            prepares = slot.matching_prepares(digest)\n"
+        "            if 1 + len(prepares) >= 2:",
     ),
     Mutant(
         "COMMITs for other digests count",
@@ -37,7 +44,16 @@ MUTANTS = (
         "commits = slot.matching_commits(digest)",
         "commits = list(slot.commits.values())",
     ),
-    Mutant("committed at f + 1", _ORDERING, "if len(commits) >= quorum:", "if len(commits) >= 2:"),
+    Mutant(
+        "committed at f + 1",
+        _ORDERING,
+        "if slot.certified is None and len(slot.commits) >= quorum:\n"
+        "            commits = slot.matching_commits(digest)\n"
+        "            if len(commits) >= quorum:",
+        "if slot.certified is None and len(slot.commits) >= 2:\n"
+        "            commits = slot.matching_commits(digest)\n"
+        "            if len(commits) >= 2:",
+    ),
     Mutant(
         "PREPARE without looking at the batch's digest",
         _ORDERING,
@@ -135,9 +151,9 @@ MUTANTS = (
     Mutant(
         "VIEW-CHANGE is never repeated",
         _VIEW_CHANGE,
-        "        self.own = self._context.signer.sign(ViewChange(view, stable, prepared, self._context.id))\n"
+        "        self.own = self._context.sign(ViewChange(view, stable, prepared, self._context.id))\n"
         "        self._votes[self._context.id] = self.own\n",
-        "        own = self._context.signer.sign(ViewChange(view, stable, prepared, self._context.id))\n"
+        "        own = self._context.sign(ViewChange(view, stable, prepared, self._context.id))\n"
         "        self._votes[self._context.id] = own\n"
         "        out.persist(effects.LeftView(own))\n"
         "        out.broadcast(own)\n"
@@ -147,18 +163,15 @@ MUTANTS = (
     Mutant(
         "request timers run in a view change",
         _REPLICA,
-        "if not self._current.active or not self._pending or self._ordering.is_primary:",
-        "if not self._pending or self._ordering.is_primary:",
+        "if not self._current.active or not self._pending or self._ordering.is_primary or",
+        "if not self._pending or self._ordering.is_primary or",
     ),
     Mutant(
         "only what was proposed is timed",
         _REPLICA,
-        "if not self._current.active or not self._pending or self._ordering.is_primary:",
-        "if (\n"
-        "            not self._current.active\n"
-        "            or self._pending.unproposed_count == len(self._pending)\n"
-        "            or self._ordering.is_primary\n"
-        "        ):",
+        "if not self._current.active or not self._pending or self._ordering.is_primary or",
+        "if not self._current.active or not self._pending or self._ordering.is_primary"
+        " or self._pending.unproposed_count == len(self._pending) or",
     ),
     Mutant(
         "who is idle says nothing",

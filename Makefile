@@ -67,6 +67,7 @@ bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocat
 
 bench-micro: $(READY) ## Measure single parts on this machine
 	@$(PY) -m bench.micro.log
+	@$(PY) -m bench.micro.state
 
 lock: $(READY) ## Pin the newest allowed dependencies again, with hashes (needs pip-tools)
 	@for extra in "-dev --extra=dev --extra=bench --extra=tracing" " --constraint=$(LOCK)"; do \

@@ -17,14 +17,14 @@ class Fault:
     """A replica that misbehaves from some moment of the measurement on."""
 
     replica: int
-    behaviour: str  # a name of the catalogue in bft.testing.byzantine, with its settings
+    behaviour: str  # as bft.testing.byzantine reads it
     at_s: float | None  # after the beginning of the measurement; None: from its start on
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """`0=equivocate_split@8s`.  Raises ConfigurationError."""
         number, equals, rest = text.partition("=")
-        behaviour, at, moment = rest.partition("@")
+        behaviour, at, moment = rest.rpartition("@") if "@" in rest else (rest, "", "")
         problem = f'"{text}" is no behaviour: write REPLICA=NAME or REPLICA=NAME@SECONDSs, as in 0=equivocate_split@8s'
         if not equals or not number.isdecimal() or not behaviour:
             raise ConfigurationError(problem)

@@ -105,7 +105,7 @@ def init(
     "behaviours",
     multiple=True,
     metavar="N=NAME",
-    help="For tests: replica N misbehaves, as in 0=equivocate_split@signal.",
+    help="For tests: replica N misbehaves, as in 0=equivocate_split@signal; `bft sim --list-behaviours`.",
 )
 def up(directory: Path, replica: int | None, timeout: float, behaviours: tuple[str, ...]) -> None:
     """Start the replicas whose files are in DIR and wait until the cluster answers.

@@ -104,6 +104,7 @@ def run_sim(
 @click.option("--show-options", is_flag=True, help="Print what the seeds draw; run nothing.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes; one a core by default.")
 @click.option("--quiet", is_flag=True, help="With --seed: no trace.")
+@click.option("--list-behaviours", is_flag=True, help="Print the catalogue of Byzantine behaviours and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def sim(  # noqa: PLR0917 - click passes them by name
     seeds: int,
@@ -116,6 +117,7 @@ def sim(  # noqa: PLR0917 - click passes them by name
     show_options: bool,
     jobs: int,
     quiet: bool,
+    list_behaviours: bool,
     as_json: bool,
 ) -> None:
     r"""Run whole clusters in the deterministic simulator, under faults that each seed draws.
@@ -128,6 +130,9 @@ def sim(  # noqa: PLR0917 - click passes them by name
                 1  some property did not hold: the command that shows it again is printed
                 2  the command line makes no sense
     """
+    if list_behaviours:
+        _print_behaviours(as_json=as_json)
+        return
     chosen = _checked_families(families)
     if show_options:
         _show_options([seed] if seed is not None else range(start, start + seeds), sizes or (4,), chosen)
@@ -158,6 +163,23 @@ def sim(  # noqa: PLR0917 - click passes them by name
         _print_summary(summary)
     if summary.violations:
         sys.exit(ExitCode.FAILED)
+
+
+def _print_behaviours(*, as_json: bool) -> None:
+    from bft.testing.behaviours.grammar import COMBINATORS
+    from bft.testing.byzantine import CATALOGUE
+
+    if as_json:
+        print_json(
+            [
+                {"name": e.name, "settings": e.defaults, "role": e.role, "does": e.does, "must_hold": e.must}
+                for e in CATALOGUE
+            ]
+        )
+        return
+    rows = [(entry.usage, entry.role, entry.does, entry.must) for entry in CATALOGUE]
+    print_table(("behaviour", "as", "does", "must hold, besides safety"), rows)
+    click.echo(f"composed as A + B, {', '.join(COMBINATORS.values())}, and at the end A@signal, A@8s or A@8s..12s")
 
 
 def _checked_families(families: tuple[str, ...]) -> tuple[str, ...]:

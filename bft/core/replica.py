@@ -475,8 +475,11 @@ class Replica:
         )
         if not (self._pending.has_unproposed or proofs or self._owes_empty_batch()):
             return False
-        self._ordering.propose(Batch(now.wall_ns, self._pending.take(), proofs), out)
+        self._ordering.propose(self._next_batch(proofs, now), out)
         return True
+
+    def _next_batch(self, proofs: tuple[Evidence, ...], now: Instant) -> Batch:
+        return Batch(now.wall_ns, self._pending.take(), proofs)
 
     def _execute_next(self, now: Instant, out: Outbox) -> bool:
         """Execute the next batch if it committed here."""

@@ -32,7 +32,7 @@ from bft.node.outgoing import Outgoing, Round
 from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
 from bft.node.watches import Watches
-from bft.statemachine.api import Poll
+from bft.statemachine.api import Poll, StateMachine
 from bft.statemachine.loader import ServiceNotFound, load_service
 from bft.statemachine.replicated import ReplicatedState
 from bft.storage.backup import read_genesis
@@ -41,7 +41,8 @@ from bft.storage.logfile import Identity
 from bft.storage.records import encode_record
 from crypto.pool import VerifierPool, default_threads
 
-EffectsFilter: TypeAlias = Callable[[list[Effect], Instant], list[Effect]]
+ReplicaFactory: TypeAlias = Callable[..., Replica]  # called as Replica is
+StateFactory: TypeAlias = Callable[[StateMachine], ReplicatedState]
 
 _FROM_REPLICAS: Final = 128  # frames of a round, at most
 _FROM_CLIENTS: Final = 64
@@ -54,11 +55,17 @@ _log = structlog.get_logger()
 class Node:
     """A running replica.  `run` serves until cancelled or until the replica must stop; `close` writes what waits.
 
-    `effects_filter` alters what the core decided before it is carried out.  Production passes none; faulty replicas of
-    tests and benchmarks are made with it, by an entry point of their own.
+    Production uses core and state as they are; faulty replicas of tests and benchmarks are made with subclasses of
+    them, by an entry point of their own.
     """
 
-    def __init__(self, config: ReplicaConfig, *, effects_filter: EffectsFilter | None = None) -> None:
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        *,
+        make_replica: ReplicaFactory = Replica,
+        make_state: StateFactory = ReplicatedState,
+    ) -> None:
         """Read keys, load the service, recover.  Raises the errors of `bft.errors`; needs a running event loop."""
         self.config: Final = config
         cluster = config.cluster
@@ -68,10 +75,9 @@ class Node:
         except ServiceNotFound as error:
             raise ConfigurationError(f"cluster.toml: {error}") from error
         limits = Limits.of(cluster.parameters)
-        self._filter = effects_filter
-        self._state = ReplicatedState(service)
+        self._state = make_state(service)
         verified = VerifiedStatements()
-        self._core = Replica(
+        self._core = make_replica(
             id=config.id,
             parameters=cluster.parameters,
             signer=KeySigner(identity.key, cluster.domain, verified),
@@ -196,7 +202,7 @@ class Node:
     # --- the task that owns the core
 
     async def _run_core(self) -> None:
-        await self._carry_out(self._core.step(self._start(), now := self._now()), now)
+        await self._carry_out(self._core.step(self._start(), self._now()))
         while True:
             await self._wait_for_work()
             if self._outgoing.failure is not None:
@@ -266,7 +272,7 @@ class Node:
             self._outgoing.write_late()
         self.counters.rounds += 1
         self.counters.frames += len(frames)
-        await self._carry_out(effects, now)
+        await self._carry_out(effects)
         self._answer(queries)
         if not self._core.repairing:
             self._watches.serve(self._core.last_executed)
@@ -275,9 +281,7 @@ class Node:
 
     # --- effects
 
-    async def _carry_out(self, effects: list[Effect], now: Instant) -> None:
-        if self._filter is not None:
-            effects = self._filter(effects, now)
+    async def _carry_out(self, effects: list[Effect]) -> None:
         round_ = Round()
         truncated: Seq | None = None
         outgoing = self._outgoing

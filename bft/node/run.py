@@ -13,9 +13,11 @@ import uvloop
 from bft import telemetry
 from bft.admin.server import AdminServer
 from bft.config import ReplicaConfig, load_replica
+from bft.core.replica import Replica
 from bft.errors import BftError, ExitCode
-from bft.node.node import EffectsFilter, Node
+from bft.node.node import Node, ReplicaFactory, StateFactory
 from bft.node.status import status_of
+from bft.statemachine.replicated import ReplicatedState
 
 # The log's writer thread asks for the interpreter after each system call; with the default of 5 ms it would wait that
 # long, twice a commit, whenever the protocol is busy.
@@ -25,7 +27,9 @@ _COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 _log = structlog.get_logger()
 
 
-def run(directory: Path, *, effects_filter: EffectsFilter | None = None) -> ExitCode:
+def run(
+    directory: Path, *, make_replica: ReplicaFactory = Replica, make_state: StateFactory = ReplicatedState
+) -> ExitCode:
     """Run the replica configured in `directory` until SIGTERM or SIGINT; the exit code says how it ended."""
     try:
         config = load_replica(directory)
@@ -37,7 +41,7 @@ def run(directory: Path, *, effects_filter: EffectsFilter | None = None) -> Exit
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, effects_filter=effects_filter))
+            runner.run(serve(config, make_replica=make_replica, make_state=make_state))
     except BftError as error:
         return _fail(error)
     except Exception:  # noqa: BLE001 (the top of the process: our own bug stops the replica, and is told in full)
@@ -46,13 +50,15 @@ def run(directory: Path, *, effects_filter: EffectsFilter | None = None) -> Exit
     return ExitCode.OK
 
 
-async def serve(config: ReplicaConfig, *, effects_filter: EffectsFilter | None = None) -> None:
+async def serve(
+    config: ReplicaConfig, *, make_replica: ReplicaFactory = Replica, make_state: StateFactory = ReplicatedState
+) -> None:
     """Serve until SIGTERM or SIGINT.  Raises the one BftError, or bug, that stopped the replica."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    node = Node(config, effects_filter=effects_filter)
+    node = Node(config, make_replica=make_replica, make_state=make_state)
     admin = AdminServer(config.listen_admin, lambda: status_of(node))
     try:
         node.bind()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bft.core.messages import Authenticated, ClientKey, ReplicaId, Request, RequestKind, SessionId
-from bft.testing.behaviour import MS
+from bft.testing.behaviours.base import MS
 
 __all__ = ["DESCRIPTIONS", "NAMES", "ClientBehaviour", "ClientContext", "parse"]
 

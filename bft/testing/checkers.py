@@ -225,6 +225,10 @@ class Checker:
             self._fail(f"replica {host.id} restarted in view {core.view}, below one in which it spoke")
         self._view[host.id] = core.view
 
+    def on_not_authentic(self, host: Host) -> None:
+        """Turned away at the door, where `bft.auth` stands in production."""
+        self.rejections["not authentic"] += 1
+
     def on_accepted(self, request: Request, outcome: Outcome) -> None:
         """A correct client believes this outcome."""
         if outcome.status is not ReplyStatus.EXECUTED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bft.core.effects import Broadcast, Effect, Send, SendReply
+from bft.core.effects import Broadcast, Effect, Send
 from bft.core.messages import (
     NULL_DIGEST,
     Authenticated,
@@ -32,9 +32,9 @@ from bft.core.messages import (
 )
 from bft.core.new_view import headers
 from bft.core.quorum import Quorums
-from bft.testing.behaviour import MS, Behaviour, BehaviourContext, own_statement, tell
+from bft.testing.behaviours.base import MS, Behaviour, BehaviourContext, own_statement, tell
+from bft.testing.behaviours.view_change import wrong
 from bft.testing.conspiracy import Conspiracy
-from bft.testing.forgeries import wrong
 
 _LOOK_EVERY_NS = 10 * MS
 
@@ -62,6 +62,8 @@ class ForkTogether(Behaviour):
     The colluder that is primary makes up the second batch; all say nothing else about that sequence number.
     """
 
+    keeps_core_ignorant = False
+
     def __init__(self) -> None:
         self._voted: set[tuple[int, int]] = set()
 
@@ -75,9 +77,7 @@ class ForkTogether(Behaviour):
         self.wake_ns = context.now_ns + _LOOK_EVERY_NS
         return out
 
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        if isinstance(effect, SendReply):
-            return (effect,)
+    def alter(self, effect: Send | Broadcast, context: BehaviourContext) -> Iterable[Effect]:
         message, conspiracy = effect.message, _conspiracy(context)
         if isinstance(message, Proposal) and message.header.message.replica == context.id and message.batch.requests:
             return self._tell_both(message, context)
@@ -104,6 +104,8 @@ class ForgetTogether(Behaviour):
     that the NEW-VIEW puts null in place of everything below it, and they vote for that.
     """
 
+    keeps_core_ignorant = False
+
     def __init__(self) -> None:
         self._voted: set[int] = set()  # identities of headers; the conspiracy keeps them alive
 
@@ -116,9 +118,7 @@ class ForgetTogether(Behaviour):
         self.wake_ns = context.now_ns + _LOOK_EVERY_NS
         return out
 
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        if isinstance(effect, SendReply):
-            return (effect,)
+    def alter(self, effect: Send | Broadcast, context: BehaviourContext) -> Iterable[Effect]:
         message = effect.message
         if (view_change := own_statement(message, context, ViewChange)) is not None:
             lie = context.signer.sign(replace(view_change, prepared=view_change.prepared[-1:]))
@@ -151,9 +151,7 @@ class CertifyTogether(Behaviour):
 
     _last_seq = 0
 
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
-        if isinstance(effect, SendReply):
-            return (effect,)
+    def alter(self, effect: Send | Broadcast, context: BehaviourContext) -> Iterable[Effect]:
         message = effect.message
         second_half = _victims(context)[1]
         if (view_change := own_statement(message, context, ViewChange)) is not None:
@@ -206,9 +204,9 @@ class CertifyTogether(Behaviour):
 class Launder(Behaviour):
     """As primary: puts a colluding client's requests, which nobody signed, into its batches; as backup: relays them."""
 
-    def alter(self, effect: Send | Broadcast | SendReply, context: BehaviourContext) -> Iterable[Effect]:
+    def alter(self, effect: Send | Broadcast, context: BehaviourContext) -> Iterable[Effect]:
         forged = _conspiracy(context).forged
-        if isinstance(effect, SendReply) or not forged:
+        if not forged:
             return (effect,)
         message = effect.message
         if isinstance(message, Status):

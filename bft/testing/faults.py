@@ -87,6 +87,10 @@ class Faults:
                 begins_ns, self._strike, "twins", self._random, partial(self._begin_round, groups, length_ns)
             )
             begins_ns += length_ns
+        for replica, begin_ns, end_ns in options.cut_off:
+            links = [link for other in range(len(self._hosts)) for link in ((replica, other), (other, replica))]
+            self._scheduler.at(begin_ns, self._network.cut, links)
+            self._scheduler.at(end_ns, self._network.mend, links)
         for replica in options.crash_stop:
             self._scheduler.at(self._some_time(), self._stop_for_good, self._hosts[replica])
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from bft.core.effects import (
     Broadcast,
+    CannotRepair,
     Effect,
     Persist,
     Record,
@@ -25,7 +27,8 @@ from bft.core.replica import Replica
 from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState
 from bft.statemachine.trie import MerkleTrie
-from bft.testing.byzantine import Behaviour, BehaviourContext
+from bft.testing.behaviours.base import Behaviour
+from bft.testing.behaviours.replica import ByzantineReplica
 from bft.testing.conspiracy import Conspiracy
 from bft.testing.disk import Disk
 from bft.testing.network import Address
@@ -62,6 +65,8 @@ class Observer(Protocol):
     def on_truncated(self, host: Host, seq: Seq) -> None: ...
 
     def on_restart(self, host: Host) -> None: ...
+
+    def on_not_authentic(self, host: Host) -> None: ...
 
 
 class Carrier(Protocol):
@@ -158,14 +163,23 @@ class Host:
         self._armed_for_ns: int | None = None  # the deadline that the alarm is for, on the host's clock
         self._inbox.clear()
         self.paused = False
-        self.core = Replica(
+        make: Callable[..., Replica] = Replica
+        if self.behaviour is not None:
+            make = partial(
+                ByzantineReplica,
+                behaviour=self.behaviour,
+                chance=self._behaviour_random,
+                conspiracy=self._conspiracy,
+            )
+        core = make(
             id=self.id,
             parameters=self._parameters,
             signer=self._signer,
             admission=SymbolicAdmission(),
             application=self.state,
         )
-        return self.core
+        self.core = core
+        return core
 
     def start(self) -> None:
         """The first of all starts."""
@@ -220,10 +234,13 @@ class Host:
 
     def receive(self, sender: ReplicaId, sealed: Any) -> None:
         """What came on the link of a replica."""
-        if self.core is not None:
-            message = self._registry.open(self.id, sender, sealed)
-            if message is not None:
-                self._handle(Received(sender, message))
+        if self.core is None:
+            return
+        message = self._registry.open(self.id, sender, sealed)
+        if message is None:
+            self._observer.on_not_authentic(self)
+        else:
+            self._handle(Received(sender, message))
 
     def receive_request(self, client: ClientKey, sealed: Any) -> None:
         """What came on the link of a client."""
@@ -257,21 +274,9 @@ class Host:
         except InvariantViolated:
             self._break_down()
             return
-        if self.behaviour is not None:
-            effects = self.behaviour.transform(effects, self._context(now.monotonic_ns))
         self._observer.on_step(self, event, effects)
         self._carry_out(effects)
         self._arm(core.next_deadline_ns)
-
-    def _context(self, now_ns: int) -> BehaviourContext:
-        return BehaviourContext(
-            id=self.id,
-            n=self._parameters.n,
-            signer=self._signer,
-            random=self._behaviour_random,
-            now_ns=now_ns,
-            conspiracy=self._conspiracy,
-        )
 
     def _carry_out(self, effects: list[Effect]) -> None:
         if not effects:
@@ -286,6 +291,9 @@ class Host:
                     held.append(effect)
                 case SaveSnapshot():
                     self._save_snapshot(effect.seq)
+                case CannotRepair():  # a correct replica only where no promise holds: its process stops
+                    self.stop()
+                    return
                 case _:
                     pass  # an observation
         if held:
@@ -344,9 +352,6 @@ class Host:
                 pass
 
     def _arm(self, deadline_ns: int | None) -> None:
-        if self.behaviour is not None and self.behaviour.wake_ns is not None:
-            wake_ns = self.behaviour.wake_ns
-            deadline_ns = wake_ns if deadline_ns is None else min(wake_ns, deadline_ns)
         if deadline_ns is None or (self._armed_for_ns is not None and deadline_ns >= self._armed_for_ns):
             return  # when the alarm rings we look again
         at_ns = max(self.clock.when(deadline_ns), self._scheduler.now_ns + 1)
@@ -360,7 +365,7 @@ class Host:
         self._alarm_ns = self._armed_for_ns = None
         deadline_ns = self.core.next_deadline_ns
         due = deadline_ns is not None and deadline_ns <= self.clock.read(self._scheduler.now_ns).monotonic_ns
-        if due or (self.behaviour is not None and self.behaviour.wake_ns is not None):
+        if due:
             self._handle(Tick())
         else:
             self._arm(deadline_ns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from bft.core.parameters import Parameters
-from bft.testing.byzantine import SWARM
+from bft.testing.byzantine import draw
 from bft.testing.byzantine_clients import SWARM as CLIENT_SWARM
 from bft.testing.scheduler import MS, SECOND
 from bft.testing.twins import Round, draw_rounds
@@ -94,6 +94,7 @@ class Options:
     lost_disks: int = 0  # each strikes only while fewer than f replicas are faulty otherwise
     rollbacks: int = 0  # likewise: an older copy of the disk is put in place
     crash_stop: tuple[int, ...] = ()  # replicas that stop for good, at some time of the fault phase
+    cut_off: tuple[tuple[int, int, int], ...] = ()  # (replica, from, until): reaches nobody, and nobody it
     byzantine: tuple[tuple[int, str], ...] = ()  # (replica, behaviour), active to the end
     byzantine_clients: tuple[str, ...] = ()  # behaviours, any number of them, active to the end
     twins: tuple[int, ...] = ()  # replicas that run twice: two correct cores, two disks, one key
@@ -116,7 +117,7 @@ class Options:
         on = {family for family in Family if family not in _DRAWN_APART and chance.random() < 0.5} & set(families)
         f = (n - 1) // 3
         count = chance.randint(1, f) if f and Family.BYZANTINE in on else 0
-        texts = [chance.choice(SWARM) for _ in range(count)]
+        texts = [draw(chance) for _ in range(count)]
         byzantine = chance.sample(range(n), count)
         # the first primary is the most interesting one to corrupt; who lies about new views should lead the second
         target = int(any("new_view" in text for text in texts))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bft.core.messages import Authenticated, Outcome, PeerMessage, Refusal, ReplicaId, Reply, Request
-from bft.testing.behaviour import Behaviour
+from bft.testing.behaviours.base import Behaviour
 from bft.testing.bystander import Bystander
 from bft.testing.byzantine import parse
 from bft.testing.byzantine_clients import parse as parse_client
@@ -40,6 +40,7 @@ class Run:
     events: int  # steps of replicas
     messages: int  # handed to the network
     virtual_ns: int
+    done_ns: int  # when a client accepted the last result
     last_executed: int
     state_root: str
     accepted: int  # requests, by clients
@@ -113,6 +114,7 @@ class Simulation:
             )
             for index, text in enumerate(options.byzantine_clients)
         ]
+        self._done_ns = 0
         self._by_key = {client.key: client for client in self.clients}
         self._faults = Faults(options, self._scheduler, self._network, self.hosts, self.checker.amnesia, self._note)
         self.checker.weather = self._faults.weather
@@ -212,6 +214,7 @@ class Simulation:
             events=self.checker.events,
             messages=self._network.sent,
             virtual_ns=self._scheduler.now_ns,
+            done_ns=self._done_ns,
             last_executed=last_executed,
             state_root=roots.pop().hex(),
             accepted=sum(client.accepted for client in self.clients[: self.options.clients]),
@@ -259,6 +262,7 @@ class Simulation:
     def _on_accepted(self, request: Request, outcome: Outcome) -> None:
         self._note(f"client {request.client[:4].hex()} has the outcome of {request.session}/{request.number}")
         self.checker.on_accepted(request, outcome)
+        self._done_ns = self._scheduler.now_ns
 
     def _note(self, what: str) -> None:
         self._trace.note(self._scheduler.now_ns, what)

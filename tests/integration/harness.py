@@ -4,18 +4,22 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from bft.auth import KeySigner
 from bft.codec import FrameSplitter, Hello, Limits, MessageType, QueryAnswer, decode_body, encode_frame
 from bft.config import Address, ClusterConfig, ReplicaConfig, ReplicaEntry, dump_replica, load_replica
+from bft.core.effects import Effect
+from bft.core.events import Event, Instant
 from bft.core.messages import Outcome, Refusal, Reply, ReplyStatus, Request, RequestKind
 from bft.core.parameters import Parameters
-from bft.node import EffectsFilter, Node
+from bft.core.replica import Replica
+from bft.node import Node
 from bft.storage.directory import begin
 from crypto import tls
 from crypto.ca import CertificateAuthority
@@ -82,10 +86,30 @@ def replica_config(directory: Path, replica: int, **changes: Any) -> ReplicaConf
     return replace(load_replica(directory / f"replica-{replica}", {}), **changes)
 
 
+EffectsFilter = Callable[[list[Effect], Instant], list[Effect]]
+
+
+class Filtered(Replica):
+    """A replica of which something else leaves than its core decided."""
+
+    def __init__(self, effects_filter: EffectsFilter, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._filter = effects_filter
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        return self._filter(super().step(event, now), now)
+
+    def absorb(self, event: Event, now: Instant) -> list[Effect]:
+        return self._filter(super().absorb(event, now), now)
+
+    def settle(self, now: Instant) -> list[Effect]:
+        return self._filter(super().settle(now), now)
+
+
 @asynccontextmanager
 async def running(config: ReplicaConfig, effects_filter: EffectsFilter | None = None) -> AsyncIterator[Node]:
     """A node that serves until the block ends."""
-    node = Node(config, effects_filter=effects_filter)
+    node = Node(config) if effects_filter is None else Node(config, make_replica=partial(Filtered, effects_filter))
     node.bind()
     task = asyncio.ensure_future(node.run())
     try:

@@ -15,10 +15,9 @@ from bft.cli import main
 from bft.core import effects as fx
 from bft.core.messages import Reply
 from bft.errors import ExitCode
-from bft.node import EffectsFilter
 from bft.statemachine import kv
 from bft.statemachine.results import Ok
-from tests.integration.harness import add_client, make_cluster, replica_config, running, running_cluster
+from tests.integration.harness import EffectsFilter, add_client, make_cluster, replica_config, running, running_cluster
 
 
 async def cli(*arguments: str | Path) -> int:

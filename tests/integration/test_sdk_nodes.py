@@ -11,9 +11,8 @@ import pytest
 import bft
 from bft.client import CasResult, Compare, Delete, DeleteResult, Get, Put
 from bft.core import effects as fx
-from bft.node import EffectsFilter
 from tests.integration.fake_replicas import until
-from tests.integration.harness import add_client, make_cluster, replica_config, running, running_cluster
+from tests.integration.harness import EffectsFilter, add_client, make_cluster, replica_config, running, running_cluster
 
 QUICK: dict[str, Any] = {"request_timeout_ns": 500_000_000, "view_change_timeout_ns": 500_000_000}
 

@@ -1,0 +1,1 @@
+"""Byzantine behaviours, by what they attack; `bft.testing.byzantine` finds them by name."""

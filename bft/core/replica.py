@@ -674,9 +674,13 @@ class Replica:
             self._convict(evidence, now, out)
 
     def _convict(self, evidence: Evidence, now: Instant, out: Outbox) -> None:
-        """Keep the proof, spread it, act on it."""
-        if not self._guilty.add(evidence):
+        """Keep the proof, spread it, act on it.
+
+        Not what proves nothing to others, as a forged VIEW-CHANGE does: they refuse a batch that puts it on record.
+        """
+        if self._guilty.holds(evidence.accused) or not proves(evidence, self.quorums, self._context.parameters):
             return
+        self._guilty.add(evidence)
         out.persist(effects.Proven(evidence))
         out.broadcast(evidence)
         out.note(effects.EvidenceFound(evidence))

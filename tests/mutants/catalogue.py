@@ -345,4 +345,16 @@ MUTANTS = (
         "        self.convictions.load(self._application)\n",
         "",
     ),
+    Mutant(
+        "a forged VIEW-CHANGE convicts",
+        _REPLICA,
+        "if self._guilty.holds(evidence.accused) or not proves(evidence, self.quorums, self._context.parameters):",
+        "if self._guilty.holds(evidence.accused):",
+    ),
+    Mutant(
+        "a batch may hold nothing, or too much",
+        _ORDERING,
+        "        if not (batch.requests or batch.evidence or empty) or full:\n            return Rejection.BAD_BATCH\n",
+        "",
+    ),
 )

@@ -7,7 +7,7 @@ import pytest
 from bft.core.convictions import Convictions
 from bft.core.effects import Convicted, EvidenceFound, Executed
 from bft.core.events import ClientRequest
-from bft.core.messages import EVIDENCE_IN_BATCH_MAX, GENESIS, NULL_DIGEST, Batch, Evidence, Proposal
+from bft.core.messages import EVIDENCE_IN_BATCH_MAX, GENESIS, NULL_DIGEST, Batch, Evidence, PreparedCertificate, Proposal
 from bft.core.replica import Replica
 from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState
@@ -116,3 +116,13 @@ def test_evidence_re_proposed_in_a_new_view_keeps_its_place(backup: Stage) -> No
     assert [e.batch.digest for e in happened if isinstance(e, Executed)] == [batch.digest]
     assert backup.replica.convictions == {3: 1}
     assert NULL_DIGEST not in [p.batch.digest for p in sent(happened, Proposal)]
+
+
+def test_a_forged_view_change_beside_a_true_one_convicts_nobody(backup: Stage) -> None:
+    """Others would refuse the proof, and so every batch with it: each primary that put it on record would be stuck."""
+    true = backup.prepared(view=0, seq=1, digest=b"d" * 32)
+    forged = PreparedCertificate(true.header, (true.prepares[0],) * len(true.prepares))
+    backup.receive(3, backup.view_change(3, view=2, prepared=(true,)))
+    happened = backup.receive(3, backup.view_change(3, view=2, prepared=(forged,)))
+    assert not [effect for effect in happened if isinstance(effect, EvidenceFound)]
+    assert backup.replica.evidence == []

@@ -7,7 +7,15 @@ import pytest
 from bft.core.convictions import Convictions
 from bft.core.effects import Convicted, EvidenceFound, Executed
 from bft.core.events import ClientRequest
-from bft.core.messages import EVIDENCE_IN_BATCH_MAX, GENESIS, NULL_DIGEST, Batch, Evidence, PreparedCertificate, Proposal
+from bft.core.messages import (
+    EVIDENCE_IN_BATCH_MAX,
+    GENESIS,
+    NULL_DIGEST,
+    Batch,
+    Evidence,
+    PreparedCertificate,
+    Proposal,
+)
 from bft.core.replica import Replica
 from bft.statemachine.kv import KeyValue
 from bft.statemachine.replicated import ReplicatedState

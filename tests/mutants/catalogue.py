@@ -15,6 +15,7 @@ class Mutant:
 
 _ORDERING = "bft/core/ordering.py"
 _EVIDENCE = "bft/core/evidence.py"
+_REJOINING = "bft/core/rejoining.py"
 _NEW_VIEW = "bft/core/new_view.py"
 _QUORUM = "bft/core/quorum.py"
 _REPLICA = "bft/core/replica.py"
@@ -356,5 +357,71 @@ MUTANTS = (
         _ORDERING,
         "        if not (batch.requests or batch.evidence or empty) or full:\n            return Rejection.BAD_BATCH\n",
         "",
+    ),
+    Mutant(
+        "a restarted replica speaks without asking",
+        _REJOINING,
+        "        self._context.voice.mute = True\n        self._at_start",
+        "        self._at_start",
+    ),
+    Mutant(
+        "one answer lets a restarted replica speak",
+        _REJOINING,
+        "if len(self._answers) < self._context.quorums.quorum - 1:",
+        "if not self._answers:",
+    ),
+    Mutant(
+        "returned votes are not looked for in the log",
+        _REJOINING,
+        "if not self.amnesiac and any(self._lacks(statement.message) for statement in returned):",
+        "if False:",
+    ),
+    Mutant(
+        "H without the windows",
+        _REJOINING,
+        "until = highest + 2 * self._context.parameters.window",
+        "until = highest + self._context.parameters.checkpoint_interval",
+    ),
+    Mutant(
+        "the bound on views is ignored",
+        _REJOINING,
+        "return self._past() and active and view > self.above",
+        "return self._past()",
+    ),
+    Mutant(
+        "the bound on views is the highest claim",
+        _REJOINING,
+        "claim = sorted(answer.view for answer in self._answers.values())[quorums.quorum - 1]",
+        "claim = max(answer.view for answer in self._answers.values())",
+    ),
+    Mutant(
+        "the bound on views is the lowest claim",
+        _REJOINING,
+        "claim = sorted(answer.view for answer in self._answers.values())[quorums.quorum - 1]",
+        "claim = min(answer.view for answer in self._answers.values())",
+    ),
+    Mutant(
+        "an amnesiac answers as if it knew",
+        _REJOINING,
+        "        if self.amnesiac:\n            return Rejection.UNANSWERABLE\n",
+        "",
+    ),
+    Mutant(
+        "a crash ends the silence",
+        _REJOINING,
+        "self.amnesiac = not record.rejoined",
+        "self.amnesiac = False",
+    ),
+    Mutant(
+        "an answer to an earlier start counts",
+        _REJOINING,
+        "if self._nonce is None or reply.nonce != self._nonce or sender == self._context.id:",
+        "if self._nonce is None or sender == self._context.id:",
+    ),
+    Mutant(
+        "favours without end",
+        "bft/core/escort.py",
+        "if favour is None or now_ns >= favour.since_ns + parameters.rejoin_interval_ns:",
+        "if True:",
     ),
 )

@@ -22,6 +22,7 @@ SCENARIOS = {
     "test_a_later_request_that_executed_first_censors_no_earlier_one": "a later number censors earlier ones",
     "test_a_laggard_believes_no_single_answer_of_a_state_transfer": "uncertified batches are executed",
     "test_a_replica_that_was_stopped_and_resumed_comes_back": "only batches bring a laggard up",
+    "test_a_proposal_under_the_next_number_to_one_replica_breaks_no_agreement": "COMMITs for other digests count",
     "test_what_one_replica_committed_alone_is_what_the_new_view_begins_with": (
         "the new view ignores prepared certificates"
     ),

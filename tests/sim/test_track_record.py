@@ -6,8 +6,10 @@ and demands that the scenario fails.
 
 import pytest
 
+from bft.core.effects import Executed
 from bft.testing.scheduler import MS, SECOND
 from bft.testing.simulation import scenario
+from tests.paper.stage import Stage
 
 pytestmark = pytest.mark.sim
 
@@ -82,6 +84,18 @@ def test_a_replica_that_was_stopped_and_resumed_comes_back():
         seed=9, pauses=4, checkpoint_interval=2, window=4, requests=120, think_ns=30 * MS, fault_phase_ns=8 * SECOND
     )
     assert run.transfers > 0
+
+
+def test_a_proposal_under_the_next_number_to_one_replica_breaks_no_agreement():
+    """A small mutation: what all get at 1, this replica gets again at 2, where the others commit something else."""
+    stage = Stage(n=4, me=3)
+    first, second = stage.batch(1), stage.batch(2)
+    for seq in (1, 2):
+        stage.receive(0, stage.proposal(seq=seq, batch=first))
+    for seq, batch in ((1, first), (2, second)):
+        for replica in (0, 1, 2):
+            stage.receive(replica, stage.commit(replica, seq=seq, digest=batch.digest))
+    assert [effect.seq for effect in stage.effects if isinstance(effect, Executed)] == [1]
 
 
 def test_what_one_replica_committed_alone_is_what_the_new_view_begins_with():

@@ -13,7 +13,7 @@ from tests.paper.stage import Stage
 
 pytestmark = pytest.mark.sim
 
-SILENT_AFTER_1500_MS = "silent_after:ms=1500"
+SILENT_AFTER_1500_MS = "after(1500ms, silent)"
 
 
 def test_a_view_change_that_was_sent_once_and_lost_is_completed_all_the_same():
@@ -101,7 +101,7 @@ def test_a_proposal_under_the_next_number_to_one_replica_breaks_no_agreement():
 def test_what_one_replica_committed_alone_is_what_the_new_view_begins_with():
     """The primary reaches two of three, then nobody any more."""
     run = scenario(
-        byzantine=((0, "drop_to:targets=1+silent_after:ms=1500"),),
+        byzantine=((0, "drop_to + after(1500ms, silent)"),),
         rounds=((1500 * MS, ((0, 1, 2), (1, 2, 3))),),
         fault_phase_ns=2 * SECOND,
         requests=30,

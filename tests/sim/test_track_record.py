@@ -79,9 +79,15 @@ def test_a_laggard_believes_no_single_answer_of_a_state_transfer():
 
 
 def test_a_replica_that_was_stopped_and_resumed_comes_back():
-    """What it missed is below everybody's log when it returns: the state itself has to come."""
+    """Nothing passes for four seconds; what it missed is below everybody's log then: the state itself has to come."""
     run = scenario(
-        seed=9, pauses=4, checkpoint_interval=2, window=4, requests=120, think_ns=30 * MS, fault_phase_ns=8 * SECOND
+        pauses=2,
+        rounds=((4 * SECOND, ((0, 1, 2), (3,))),),
+        checkpoint_interval=2,
+        window=4,
+        batch_requests_max=1,
+        requests=80,
+        think_ns=40 * MS,
     )
     assert run.transfers > 0
 

@@ -1,6 +1,7 @@
 """What must hold with each behaviour of the catalogue: safety in every event, and what its entry says."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,12 @@ def test_a_seed_prints_its_composition_for_replay():
     composed = (Options.draw(seed, 4) for seed in range(200))
     options = next(o for o in composed if any("after(" in text for _, text in o.byzantine))
     assert options.byzantine[0][1] in options.describe()
+
+
+def test_the_documentation_lists_each_behaviour_with_what_must_hold():
+    """docs/behaviours.md; `python -m bft.testing.measure` prints its table."""
+    text = (Path(__file__).parents[2] / "docs" / "behaviours.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `") and line.count(" | ") == 5]
+    assert len(rows) == len(CATALOGUE)
+    for row, entry in zip(rows, CATALOGUE, strict=True):
+        assert row.startswith(f"| `{entry.usage}` | {entry.role} | {entry.does} | {entry.must} | ")

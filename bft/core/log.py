@@ -109,10 +109,9 @@ class Log:
         """Ascending by sequence number."""
         return iter([self._slots[seq] for seq in sorted(self._slots)])
 
-    def advance(self, low: Seq) -> None:
-        """Raise the low watermark and forget what is below; never backwards."""
+    def advance(self, low: Seq) -> list[Slot]:
+        """Raise the low watermark and forget what is below, which is returned; never backwards."""
         if low <= self.low:
-            return
+            return []
         self.low = low
-        for seq in [seq for seq in self._slots if seq <= low]:
-            del self._slots[seq]
+        return [self._slots.pop(seq) for seq in sorted(self._slots) if seq <= low]

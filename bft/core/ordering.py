@@ -27,6 +27,7 @@ from bft.core.messages import (
     PreparedCertificate,
     PrePrepare,
     Proposal,
+    Request,
     Seq,
 )
 
@@ -109,10 +110,16 @@ class Ordering:
 
     # --- view changes and checkpoints
 
-    def advance(self, stable: Seq) -> None:
-        """Raise the low watermark to the stable checkpoint."""
-        self.log.advance(stable)
+    def advance(self, stable: Seq, *, last_executed: Seq) -> list[Authenticated[Request]]:
+        """Raise the low watermark to the stable checkpoint; the requests proposed below it and not executed here."""
+        passed = [
+            request
+            for slot in self.log.advance(stable)
+            if slot.batch is not None and (slot.seq > last_executed or slot.certified is None)
+            for request in slot.batch.requests
+        ]
         self.next_seq = max(self.next_seq, self.log.low + 1)
+        return passed
 
     def leave_view(self) -> None:
         for slot in self.log:

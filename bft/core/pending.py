@@ -33,7 +33,8 @@ class PendingRequests:
     proposed one of each origin in turn.  A backup's relays are an origin too: what its timer waits for is soon taken.
 
     A second request of the same id is the client's fault: the first stays, whichever is ordered clears both.
-    Requests out of accepted proposals are always taken: the window and the batch limits bound them.
+    Requests out of accepted proposals are always taken: the window and the batch limits bound them.  What is known from
+    such a proposal alone is given up again when that is over and the table is full: its client asks again.
     """
 
     def __init__(self, parameters: Parameters) -> None:
@@ -75,6 +76,11 @@ class PendingRequests:
         return (
             len(self._by_id) < self._parameters.pending_requests_max
             and self._bytes + size <= self._parameters.pending_bytes_max
+        )
+
+    def _is_over(self) -> bool:
+        return (
+            len(self._by_id) > self._parameters.pending_requests_max or self._bytes > self._parameters.pending_bytes_max
         )
 
     def _drop_one_of_the_largest(self, *, than: int, now_ns: int) -> bool:
@@ -120,11 +126,13 @@ class PendingRequests:
             taken.append(entry.request)
         return tuple(taken)
 
-    def put_back(self, requests: Sequence[Authenticated[Request]]) -> None:
+    def put_back(self, requests: Sequence[Authenticated[Request]], *, now_ns: int) -> None:
         """Ordered but not executed: those that are pending here lead the next batch."""
         for request in reversed(requests):
             entry = self._by_id.get(request.message.id)
-            if entry is not None:
+            if entry is not None and entry.origin is None and self._is_over():
+                self.remove(request.message.id, now_ns=now_ns)
+            elif entry is not None:
                 entry.proposed = False
                 entry.queued = [entry.origin]
                 self._unproposed[request.message.id] = None
@@ -147,8 +155,20 @@ class PendingRequests:
         if not share[0]:
             del self._of_origin[gone.origin]
 
+    def pass_over(self, requests: Iterable[Authenticated[Request]], *, now_ns: int) -> None:
+        """The window moved beyond their proposal, and it was not executed here: somebody else's business now."""
+        for request in requests:
+            entry = self._by_id.get(request.message.id)
+            if entry is not None and entry.origin is None:
+                self.remove(request.message.id, now_ns=now_ns)
+
     def enter_view(self, now_ns: int) -> None:
         """In the new view nothing is proposed yet, and everybody gets the full time again."""
+        if self._is_over():
+            for request_id in [i for i, entry in reversed(self._by_id.items()) if entry.origin is None]:
+                self.remove(request_id, now_ns=now_ns)
+                if not self._is_over():
+                    break
         self._turns.clear()
         for request_id, entry in self._by_id.items():
             entry.proposed = False

@@ -56,7 +56,7 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
             case effects.Stable(certificate):
                 if certificate.seq > stable.seq:
                     stable = certificate
-                    ordering.advance(certificate.seq)
+                    ordering.advance(certificate.seq, last_executed=certificate.seq)
             case effects.LeftView():
                 view_changes.restore(record)
                 ordering.leave_view()

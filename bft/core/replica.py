@@ -155,7 +155,7 @@ class Replica(Parts):
         records = list(records)
         self._witness.recall(records)
         self._execution.adopt(snapshot.seq)
-        self._ordering.advance(snapshot.seq)
+        self._ordering.advance(snapshot.seq, last_executed=snapshot.seq)
         self._passed_in_recovery = recovery.replay(
             records,
             context=self._context,
@@ -343,7 +343,7 @@ class Replica(Parts):
         seq = certified.seq
         for request in certified.batch.requests[: len(executed.outcomes)]:
             self._pending.remove(request.message.id, now_ns=now.monotonic_ns)
-        self._pending.put_back(certified.batch.requests[len(executed.outcomes) :])
+        self._pending.put_back(certified.batch.requests[len(executed.outcomes) :], now_ns=now.monotonic_ns)
         for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
             out.reply(reply.outcome.client, reply)
         out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))
@@ -429,7 +429,8 @@ class Replica(Parts):
         """The window moves, whether or not we have executed that far; catch-up brings the rest."""
         if not self._checkpoints.adopt(certificate, out):
             return
-        self._ordering.advance(certificate.seq)
+        passed = self._ordering.advance(certificate.seq, last_executed=self.last_executed)
+        self._pending.pass_over(passed, now_ns=now.monotonic_ns)
         self._execution.trim_archive(certificate.seq)
         self._state_server.release(certificate.seq, now_ns=now.monotonic_ns)
         self._truncate(out)

@@ -100,7 +100,7 @@ def test_what_did_not_fit_into_a_batchs_results_leads_the_next():
     offer(table, ALICE, (1, 2))
     first = table.take()
     offer(table, BOB, (1,))
-    table.put_back(first)
+    table.put_back(first, now_ns=0)
     assert numbers(table.take(), ALICE)[0] == 1
 
 
@@ -113,3 +113,23 @@ def test_nothing_is_left_behind_by_what_was_executed():
     assert len(table) == 0
     assert not table.has_unproposed
     assert table._turns.length(ALICE) == table._turns.length(2) == 0
+
+
+def test_what_only_proposals_of_earlier_views_held_stays_within_the_limit():
+    """A primary of one view in n must not fill the table anew each time."""
+    table = pending(pending_requests_max=8)
+    offer(table, ALICE, (1, 2))
+    for view in range(10):
+        table.add_proposed([request(BOB, 10 * view + number) for number in range(1, 11)], now_ns=0)
+        assert len(table) <= 8 + 10
+        table.enter_view(now_ns=0)
+        assert len(table) == 8
+    assert numbers(table.requests(), ALICE) == [1, 2]
+
+
+def test_what_does_not_fit_into_results_is_given_up_when_only_a_proposal_holds_it_and_the_table_is_full():
+    table = pending(pending_requests_max=2)
+    proposed = [request(BOB, number) for number in range(1, 5)]
+    table.add_proposed(proposed, now_ns=0)
+    table.put_back(proposed, now_ns=0)
+    assert len(table) == 2

@@ -164,3 +164,17 @@ def test_a_primary_that_works_off_a_backlog_one_request_a_time_out_is_suspected_
             break
         happened += order(backup, seq, request)
     assert left(happened)[:1] == [1]
+
+
+def test_a_replica_that_lags_gives_up_the_requests_of_proposals_that_a_stable_checkpoint_passed() -> None:
+    """Found by seed 3011: while it fetched the state, it voted in window after window, and executed none."""
+    laggard = Stage(n=4, me=1, checkpoint_interval=4)
+    for seq in range(2, 41):
+        batch = Batch(laggard.now.wall_ns, (operation(seq),))
+        laggard.receive(0, laggard.proposal(view=0, seq=seq, batch=batch))
+        if seq % 4 == 0:
+            for replica in (0, 2, 3):
+                laggard.receive(replica, laggard.checkpoint(replica, seq=seq, root=bytes(32)))
+    assert laggard.replica.stable.seq == 40
+    assert laggard.replica.last_executed == 0
+    assert laggard.replica.sizes["pending"] == 0

@@ -19,10 +19,12 @@ from bft.client import (
     ClientSettings,
     ClientStatus,
     Compare,
+    Consistency,
     DeleteResult,
     Entry,
     Event,
     RangeResult,
+    Read,
     Result,
     StoreStatus,
     TxnOperation,
@@ -94,8 +96,13 @@ class SyncClient:
     def put(self, key: bytes, value: bytes, *, ttl: float | None = None, timeout: float | None = None) -> int:
         return self._run(self._client.put(key, value, ttl=ttl, timeout=timeout))
 
-    def get(self, key: bytes, *, timeout: float | None = None) -> Entry | None:
-        return self._run(self._client.get(key, timeout=timeout))
+    def query(
+        self, operation: bytes, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> Read:
+        return self._run(self._client.query(operation, consistency=consistency, timeout=timeout))
+
+    def get(self, key: bytes, *, consistency: Consistency = "ordered", timeout: float | None = None) -> Entry | None:
+        return self._run(self._client.get(key, consistency=consistency, timeout=timeout))
 
     def delete(self, key: bytes, *, timeout: float | None = None) -> DeleteResult:
         return self._run(self._client.delete(key, timeout=timeout))
@@ -107,9 +114,11 @@ class SyncClient:
         *,
         prefix: bytes | None = None,
         limit: int = RANGE_LIMIT_MAX,
+        consistency: Consistency = "ordered",
         timeout: float | None = None,
     ) -> RangeResult:
-        return self._run(self._client.range(start, end, prefix=prefix, limit=limit, timeout=timeout))
+        found = self._client.range(start, end, prefix=prefix, limit=limit, consistency=consistency, timeout=timeout)
+        return self._run(found)
 
     def scan(
         self,

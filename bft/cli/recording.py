@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from bft.client import Client, KeyValueClient, NoReceipt, Result
+from bft.client import Client, Consistency, KeyValueClient, NoReceipt, Read, Result
 
 LATE_REPLIES_S: Final = 2.0  # how long to wait for replies that make up for badly signed ones
 _PAUSE_S: Final = 0.05
@@ -13,15 +13,23 @@ _PAUSE_S: Final = 0.05
 class RecordingClient(KeyValueClient):
     """Asks through another client."""
 
-    __slots__ = ("_client", "last")
+    __slots__ = ("_client", "last", "read")
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.last: Result | None = None
+        self.read: Read | None = None  # the last read that could have been had without ordering it
 
     async def call(self, operation: bytes, *, timeout: float | None = None) -> Result:
         self.last = await self._client.call(operation, timeout=timeout)
         return self.last
+
+    async def query(
+        self, operation: bytes, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> Read:
+        read = await self._client.query(operation, consistency=consistency, timeout=timeout)
+        self.last, self.read = read.result, read
+        return read
 
     async def save_receipt(self, path: Path) -> None:
         """Save the last result's receipt; waits a little for late replies.  Raises NoReceipt or OSError."""

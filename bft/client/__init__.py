@@ -3,7 +3,7 @@
 from bft.client.client import Client, ClientStatus, ReplicaStatus, connect
 from bft.client.errors import ClientClosed, NoReceipt, NotAuthorised, ResultLost
 from bft.client.kv import KeyValueClient
-from bft.client.result import Result
+from bft.client.result import Consistency, Read, Result
 from bft.client.retry import RetryPolicy
 from bft.client.settings import ClientSettings
 from bft.statemachine.kv import (
@@ -30,6 +30,7 @@ __all__ = [
     "ClientSettings",
     "ClientStatus",
     "Compare",
+    "Consistency",
     "Delete",
     "DeleteResult",
     "Entry",
@@ -42,6 +43,7 @@ __all__ = [
     "Put",
     "Range",
     "RangeResult",
+    "Read",
     "ReplicaStatus",
     "Result",
     "ResultLost",

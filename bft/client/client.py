@@ -6,25 +6,31 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from bft.auth import Authenticator, KeySigner
 from bft.client.bundler import OPERATION_OVERHEAD_BYTES, REQUEST_OVERHEAD_BYTES, PendingCall
+from bft.client.collector import replies_needed
 from bft.client.dispatcher import Dispatcher
 from bft.client.errors import ClientClosed
 from bft.client.identity import Identity, identity_directory, load_identity
 from bft.client.kv import KeyValueClient
 from bft.client.links import WAITING_BYTES_MAX, ReplicaLink
-from bft.client.result import Result
+from bft.client.reading import FastReads, patience
+from bft.client.result import Consistency, Read, Result
 from bft.client.settings import ClientSettings
 from bft.client.tracing import traced, tracer
 from bft.client.watch import Watches
 from bft.codec import Limits, MessageType, decode_body
 from bft.config import ClusterConfig, load_cluster
 from bft.core.quorum import Quorums
-from bft.errors import BftError, NoQuorum, Overloaded, SessionLost, Timeout
+from bft.errors import ApplicationError, BftError, NoQuorum, Overloaded, SessionLost, Timeout
 from bft.net.link import LinkSettings
+from bft.statemachine.api import NO_QUERIES
 from bft.statemachine.kv import Event, prefix_end
+from bft.statemachine.results import Ok, decode_result
+
+_LEAST_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,9 @@ class Client(KeyValueClient):
         )
         self._tracer = tracer() if self._settings.tracing else None
         self._links: tuple[ReplicaLink, ...] = ()
-        self._watches = Watches(Quorums.of(cluster.parameters.n), self, most=self._settings.watches_max)
+        quorums = Quorums.of(cluster.parameters.n)
+        self._watches = Watches(quorums, self, most=self._settings.watches_max)
+        self._reads = FastReads(quorums, self, self._watches.nonces)
         self._room = asyncio.Semaphore(self._settings.calls_max)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
@@ -183,6 +191,15 @@ class Client(KeyValueClient):
         Raises ApplicationError when the service refused the operation; Timeout, SessionLost or ClientClosed when the
         result is not known, Overloaded when it was not sent for lack of room; ResultLost and NotAuthorised.
         """
+        loop, deadline = self._checked(operation, timeout)
+        spans = self._tracer
+        if spans is None:
+            return await self._call(loop, operation, deadline)
+        cluster = self._cluster.cluster
+        return await traced(spans, lambda: self._call(loop, operation, deadline), cluster=cluster, operation=operation)
+
+    def _checked(self, operation: bytes, timeout: float | None) -> tuple[asyncio.AbstractEventLoop, float]:
+        """The loop, and until when; raises for what cannot be asked."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("open the client first: async with bft.connect(...) as client")
@@ -190,12 +207,39 @@ class Client(KeyValueClient):
             raise TypeError(f"an operation is bytes, not {type(operation).__name__}")
         if len(operation) > self._operation_bytes_max:
             raise ValueError(f"an operation has {len(operation)} bytes; at most {self._operation_bytes_max} are taken")
-        deadline = loop.time() + (self._timeout if timeout is None else _positive(timeout))
-        spans = self._tracer
-        if spans is None:
-            return await self._call(loop, operation, deadline)
-        cluster = self._cluster.cluster
-        return await traced(spans, lambda: self._call(loop, operation, deadline), cluster=cluster, operation=operation)
+        return loop, loop.time() + (self._timeout if timeout is None else _positive(timeout))
+
+    async def query(
+        self, operation: bytes, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> Read:
+        """Have a read carried out; the result tells how it was.
+
+        ``"linearizable"`` on a cluster with ``fast_reads`` asks all replicas and orders nothing, and goes over to an
+        ordered operation when no quorum agrees in time; on any other cluster, and with ``"ordered"``, it is an
+        operation like any other.  So the service must take the operation in ``apply`` as well as in ``query``.
+
+        >>> from bft.statemachine import kv
+        >>> revision = await client.put(b"greeting", b"hello")
+        >>> read = await client.query(kv.encode_get(b"greeting"))
+        >>> kv.decode_get(read.value).value, read.consistency
+        (b'hello', 'ordered')
+
+        Raises what `call` raises.
+        """
+        if consistency not in ("linearizable", "ordered"):
+            raise ValueError(f"consistency of a query is 'linearizable' or 'ordered', not {consistency!r}")
+        loop, deadline = self._checked(operation, timeout)
+        if consistency == "linearizable" and self._cluster.parameters.fast_reads:
+            await self._wait_for_room(deadline)
+            try:
+                wait_s = min(patience(self._dispatcher.round_trip_s), deadline - loop.time())
+                agreed = await self._reads.read(operation, patience_s=wait_s) if wait_s > 0 else None
+            finally:
+                self._room.release()
+            if agreed is not None and (value := _answered(agreed.result)) is not None:
+                return Read(value, agreed.seq, "linearizable")
+        result = await self.call(operation, timeout=max(deadline - loop.time(), _LEAST_S))
+        return Read(result.value, result.seq, "ordered", result)
 
     async def _call(self, loop: asyncio.AbstractEventLoop, operation: bytes, deadline: float) -> Result:
         room = self._room
@@ -312,7 +356,9 @@ class Client(KeyValueClient):
                 elif frame_type == MessageType.REFUSAL:
                     self._dispatcher.on_refusal(replica, self._authenticator.open_refusal(body), now)
                 elif frame_type == MessageType.QUERY_ANSWER:
-                    self._watches.on_answer(replica, decode_body(frame_type, body, self._limits).unverified)
+                    answer = decode_body(frame_type, body, self._limits).unverified
+                    self._reads.on_answer(replica, answer)
+                    self._watches.on_answer(replica, answer)
         finally:
             self._arm()
 
@@ -359,12 +405,26 @@ class Client(KeyValueClient):
     def _not_opened(self) -> BftError:
         trouble = self.trouble()
         up = sum(link.is_up for link in self._links)
-        weak = (len(self._links) - 1) // 3 + 1
-        if up < weak:
-            text = f"{up} of {len(self._links)} replicas could be reached, {weak} are needed: {trouble}"
+        parameters = self._cluster.parameters
+        needed = replies_needed(Quorums.of(parameters.n), fast_reads=parameters.fast_reads)
+        if up < needed:
+            text = f"{up} of {len(self._links)} replicas could be reached, {needed} are needed: {trouble}"
             return NoQuorum(text, replies=up)
         text = "no session was opened in time"
         return Timeout(f"{text}: {trouble}" if trouble else text, ambiguous=False)
+
+
+def _answered(result: bytes) -> bytes | None:
+    """What the service answered; None if it must be asked in order.  Raises ApplicationError if it refused."""
+    try:
+        decoded = decode_result(result)
+    except ValueError:
+        return None
+    if isinstance(decoded, Ok):
+        return decoded.value
+    if decoded.code == NO_QUERIES:
+        return None
+    raise ApplicationError(decoded.code, decoded.message or decoded.code)
 
 
 def _closed(ambiguous: bool) -> ClientClosed:  # noqa: FBT001 (what `Dispatcher.close` calls)

@@ -1,4 +1,8 @@
-"""When a client believes what replicas say: f+1 of them, each on its own authenticated link, say the same."""
+"""When a client believes what replicas say: f+1 of them, each on its own authenticated link, say the same.
+
+On a cluster with fast reads it takes a quorum: then a majority of the correct replicas, whatever the faulty ones do,
+has executed what any client was told of, and a fast read meets one of these (docs/reads.md; Berger et al., SRDS 2021).
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +15,12 @@ class Accepted:
     """An outcome that at least one correct replica reported, and the equal replies that prove it."""
 
     outcome: Outcome
-    replies: tuple[Reply, ...]  # of f+1 distinct replicas: the material of a receipt
+    replies: tuple[Reply, ...]  # of at least f+1 distinct replicas: the material of a receipt
+
+
+def replies_needed(quorums: Quorums, *, fast_reads: bool) -> int:
+    """How many replicas must report an ordered operation's outcome before a client accepts it."""
+    return quorums.quorum if fast_reads else quorums.weak
 
 
 class ReplyCollector:
@@ -21,15 +30,15 @@ class ReplyCollector:
     is for third parties, who saw no link (receipts).
     """
 
-    def __init__(self, request: Authenticated[Request], quorums: Quorums) -> None:
+    def __init__(self, request: Authenticated[Request], quorums: Quorums, *, fast_reads: bool = False) -> None:
         self._request = request.message
         self._digest = request.digest
         self._n = quorums.n
-        self._weak = quorums.weak
+        self._needed = replies_needed(quorums, fast_reads=fast_reads)
         self._votes: dict[ReplicaId, Reply] = {}
 
     def add(self, sender: ReplicaId, reply: Reply) -> Accepted | None:
-        """Take the reply that came on ``sender``'s link; the accepted outcome once f+1 replicas report equal ones.
+        """Take the reply that came on ``sender``'s link; the accepted outcome once enough replicas report equal ones.
 
         A later reply of one replica replaces its earlier one: a request that is ordered twice after its session was
         evicted has an outcome at each sequence number, and every correct replica reports the same ones in turn.
@@ -40,7 +49,7 @@ class ReplyCollector:
         outcome = reply.outcome
         # Equal outcomes have equal leaves, and the reverse: the leaf is an injective encoding of all of its fields.
         equal = [vote for vote in self._votes.values() if vote.outcome == outcome]
-        return Accepted(outcome, tuple(equal)) if len(equal) >= self._weak else None
+        return Accepted(outcome, tuple(equal)) if len(equal) >= self._needed else None
 
     def _answers(self, outcome: Outcome) -> bool:
         request = self._request

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from bft.client.bundler import Bundler, PendingCall, Waiter
-from bft.client.collector import Accepted, ReplyCollector, ViewTracker
+from bft.client.collector import Accepted, ReplyCollector, ViewTracker, replies_needed
 from bft.client.errors import NotAuthorised, ResultLost
 from bft.client.exchange import Exchange
 from bft.client.proof import Proof
@@ -55,8 +55,8 @@ class Links(Protocol):
 class Dispatcher:
     """One client's requests, from submission to outcome.
 
-    Nothing is sent before f+1 links are up, for fewer can prove no outcome: so what times out in an outage was never
-    sent, and its caller learns that it did not happen.
+    Nothing is sent before f+1 links are up, a quorum of them with fast reads, for fewer can prove no outcome: so what
+    times out in an outage was never sent, and its caller learns that it did not happen.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Dispatcher:
         parameters = cluster.parameters
         self._cluster = cluster
         self._quorums = Quorums.of(parameters.n)
+        self._fast_reads = parameters.fast_reads
         self._session_window = parameters.session_window
         self._bundles_max = settings.bundles_max
         self._client = client
@@ -256,13 +257,15 @@ class Dispatcher:
         return exchanges if self._registration is None else [self._registration, *exchanges]
 
     def _can_be_heard(self) -> bool:
-        return sum(map(self._links.is_up, range(self._quorums.n))) >= self._quorums.weak
+        needed = replies_needed(self._quorums, fast_reads=self._fast_reads)
+        return sum(map(self._links.is_up, range(self._quorums.n))) >= needed
 
     def _exchange(self, request: Request, calls: list[PendingCall]) -> Exchange:
         signed = self._signer.sign(request)
         first = self._round_trip.timeout if self._retry.first_s is None else self._retry.first_s
         backoff = Backoff(first, self._retry.ceiling_s, self._jitter)
-        return Exchange(signed, encode_frame(signed), calls, ReplyCollector(signed, self._quorums), backoff)
+        collector = ReplyCollector(signed, self._quorums, fast_reads=self._fast_reads)
+        return Exchange(signed, encode_frame(signed), calls, collector, backoff)
 
     def _send_first(self, exchange: Exchange, now: float) -> None:
         """To the believed primary alone: in the normal case the others hear of it in the proposal.  OSDI'99 §4.1"""

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 
-from bft.client.result import Result
+from bft.client.result import Consistency, Read, Result
 from bft.errors import ApplicationError
 from bft.statemachine import kv
 from bft.statemachine.kv import (
@@ -24,8 +24,9 @@ T = TypeVar("T")
 class KeyValueClient(ABC):
     """What a client of a cluster with ``service = "bft.statemachine.kv:KeyValue"`` can ask.
 
-    All of these are ordered like any other operation, reads included, and therefore linearizable.  They raise what
-    `call` raises; keys of 1..2048 bytes and values of up to 1,000,000 bytes are accepted.
+    All of these are ordered like any other operation, reads included, and therefore linearizable, unless a read says
+    otherwise by its ``consistency``.  They raise what `call` raises; keys of 1..2048 bytes and values of up to
+    1,000,000 bytes are accepted.
     """
 
     __slots__ = ()
@@ -33,6 +34,12 @@ class KeyValueClient(ABC):
     @abstractmethod
     async def call(self, operation: bytes, *, timeout: float | None = None) -> Result:
         """Submit one operation of the service."""
+
+    @abstractmethod
+    async def query(
+        self, operation: bytes, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> Read:
+        """Have a read of the service carried out, ordered or not."""
 
     async def put(self, key: bytes, value: bytes, *, ttl: float | None = None, timeout: float | None = None) -> int:
         """Write; the revision of the write, higher than that of every earlier one.
@@ -47,15 +54,18 @@ class KeyValueClient(ABC):
         """
         return read(kv.decode_put, await self.call(kv.encode_put(key, value, ttl), timeout=timeout))
 
-    async def get(self, key: bytes, *, timeout: float | None = None) -> Entry | None:
-        """The entry of ``key``, or None.
+    async def get(
+        self, key: bytes, *, consistency: Consistency = "ordered", timeout: float | None = None
+    ) -> Entry | None:
+        """The entry of ``key``, or None.  ``"linearizable"`` spares the order where `query` can.
 
         >>> revision = await client.put(b"greeting", b"hello")
         >>> entry = await client.get(b"greeting")
         >>> entry.value, entry.mod_revision == revision
         (b'hello', True)
         """
-        return read(kv.decode_get, await self.call(kv.encode_get(key), timeout=timeout))
+        operation = kv.encode_get(key)
+        return read(kv.decode_get, await self.query(operation, consistency=consistency, timeout=timeout))
 
     async def delete(self, key: bytes, *, timeout: float | None = None) -> DeleteResult:
         """Remove ``key``; whether it was there, and the revision of the deletion.
@@ -73,12 +83,14 @@ class KeyValueClient(ABC):
         *,
         prefix: bytes | None = None,
         limit: int = kv.RANGE_LIMIT_MAX,
+        consistency: Consistency = "ordered",
         timeout: float | None = None,
     ) -> RangeResult:
         """Entries with start <= key < end (None: to the last key) in key order, at most ``limit`` (1..1000).
 
         ``prefix`` bounds the keys to those that begin so; ``start`` may say where among them to begin.  If there are
-        more, ``next`` of the result is the ``start`` to go on from; `scan` does that.
+        more, ``next`` of the result is the ``start`` to go on from; `scan` does that.  ``consistency`` as for `get`;
+        the revision is part of the result, so while others write a range is ordered more often than a `get`.
 
         >>> for name in (b"ada", b"bob", b"cyd"):
         ...     revision = await client.put(b"user/" + name, b"")
@@ -88,7 +100,8 @@ class KeyValueClient(ABC):
         """
         if prefix is not None:
             start, end = within_prefix(prefix, start, end)
-        return read(kv.decode_range, await self.call(kv.encode_range(start, end, limit), timeout=timeout))
+        operation = kv.encode_range(start, end, limit)
+        return read(kv.decode_range, await self.query(operation, consistency=consistency, timeout=timeout))
 
     async def scan(
         self,
@@ -178,7 +191,7 @@ def within_prefix(prefix: bytes, start: bytes, end: bytes | None) -> tuple[bytes
     return max(start, prefix), min(ends, default=None)
 
 
-def read(decode: Callable[[bytes], T], result: Result) -> T:
+def read(decode: Callable[[bytes], T], result: Result | Read) -> T:
     """What the service answered.  Raises ApplicationError if it is another service."""
     try:
         return decode(result.value)

@@ -1,12 +1,14 @@
 """What a call returns."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from bft.client.errors import NoReceipt
 
 if TYPE_CHECKING:  # the proof is made of the collector's replies; a result only carries it
     from bft.client.proof import Proof
     from bft.receipt import Receipt
+
+Consistency: TypeAlias = Literal["linearizable", "ordered", "stale"]
 
 
 class Result(NamedTuple):
@@ -30,3 +32,12 @@ class Result(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Result(value={self.value!r}, seq={self.seq})"
+
+
+class Read(NamedTuple):
+    """The answer to a read, and how it was had."""
+
+    value: bytes  # what the service returned
+    seq: int  # ordered: where; else a sequence number that its state is not older than
+    consistency: Consistency  # "ordered" also when a fast read was asked for and could not be had
+    result: Result | None = None  # of the ordered operation, with its receipt

@@ -18,6 +18,7 @@ history_revisions = 50000
 
 [protocol]                         # deviations from the defaults of `bft.core.parameters`, times in ms
 request_timeout_ms = 2000
+fast_reads = true                  # docs/reads.md
 """
 
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ def _protocol_keys() -> dict[str, str]:
 
 
 _PROTOCOL_KEYS: Final = _protocol_keys()
+_FLAGS: Final = frozenset({"fast_reads"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +190,11 @@ def _read_options(values: Mapping[str, Any], origin: str) -> dict[str, Option]:
 
 def _read_parameters(values: Mapping[str, Any], origin: str, n: int) -> Parameters:
     table = Table(values, origin, _PROTOCOL_KEYS)
-    settings = {}
+    settings: dict[str, Any] = {}
     for key, name in _PROTOCOL_KEYS.items():
-        if key in values:
+        if key in values and name in _FLAGS:
+            settings[name] = table.flag(key, default=False)
+        elif key in values:
             settings[name] = table.integer(key) * (MS if name.endswith(_NANOSECONDS) else 1)
     try:
         return Parameters(n=n, **settings)
@@ -198,9 +202,9 @@ def _read_parameters(values: Mapping[str, Any], origin: str, n: int) -> Paramete
         raise ConfigurationError(f"{origin}: {error}") from error
 
 
-def _changed_parameters(parameters: Parameters) -> dict[str, int]:
+def _changed_parameters(parameters: Parameters) -> dict[str, int | bool]:
     defaults = Parameters(n=parameters.n)
-    changed = {}
+    changed: dict[str, int | bool] = {}
     for key, name in _PROTOCOL_KEYS.items():
         value = getattr(parameters, name)
         if value != getattr(defaults, name):

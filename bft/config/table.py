@@ -69,6 +69,12 @@ class Table:
             raise self.fail(key, f"must be a whole number from {least} up")
         return value
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.fail(key, "must be true or false")
+        return value
+
     def says(self, key: str, word: str, *, default: str) -> bool:
         """Whether the value of `key` is `word`."""
         return bool(self._get(key, default) == word)

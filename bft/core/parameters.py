@@ -37,6 +37,9 @@ class Parameters:
     reply_bytes_max: int = 256 << 20  # cached results of all sessions
     registration_age_max_ns: int = 600 * SECOND  # of a registration that evicts a session, by its client's clock
 
+    # Clients read without ordering, and therefore accept every ordered result on a quorum of replies, not on f + 1.
+    fast_reads: bool = False
+
     request_timeout_ns: int = 2 * SECOND  # from hearing of a request to its execution
     view_change_timeout_ns: int = 2 * SECOND  # from a quorum of VIEW-CHANGEs to the NEW-VIEW
     timeout_doublings_max: int = 6  # both time-outs double for each failed attempt, up to this often

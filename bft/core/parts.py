@@ -92,6 +92,7 @@ class Parts:
         self._forgiven_at: tuple[View, Seq] | None = None  # when a pause of our own was last made allowance for
         self._passed_in_recovery: list[tuple[Seq, Digest]] = []
         self._repair = Repair(parameters)
+        self._readable_from: Seq = 0  # a restarted replica told of this state, or an earlier one, before
 
     # --- what the shell and the observers may read
 
@@ -143,6 +144,16 @@ class Parts:
     def repairing(self) -> bool:
         """Our state is wrong and is being fetched from peers: nothing may be read from it."""
         return self._repair.under_way
+
+    @property
+    def readable(self) -> bool:
+        """Whether a read may be answered from the state: it is right, and none that we answered from before is newer.
+
+        Fast reads need that a replica's answers and replies never go back, over a restart neither (docs/reads.md).  A
+        mute replica may have lost its disk and does not know yet how far it was.
+        """
+        begun = max(self._readable_from, self._rejoining.until)
+        return not (self._repair.under_way or self._context.voice.mute) and self.last_executed >= begun
 
     @property
     def silence(self) -> str:

@@ -16,6 +16,25 @@ from bft.core.rejoining import Rejoining
 from bft.core.view_change import ViewChanges
 
 
+def executed_at_most(records: Iterable[Record], snapshot: CheckpointCertificate) -> Seq:
+    """No later batch than this was executed before the crash by a replica that told anybody of its results.
+
+    What replay reaches may lie below: a checkpoint's state was being fetched, or a batch's body is not in the log.
+    """
+    seqs = [snapshot.seq]
+    for record in records:
+        match record:
+            case effects.Committed(commits):
+                seqs.append(commits[0].message.seq)
+            case effects.Fetched(certified):
+                seqs.append(certified.seq)
+            case effects.Stable(certificate):
+                seqs.append(certificate.seq)
+            case effects.CheckpointTaken(checkpoint):
+                seqs.append(checkpoint.message.seq)
+    return max(seqs)
+
+
 def replay(  # noqa: C901, PLR0912 - one case a record type
     records: Iterable[Record],
     *,

@@ -154,6 +154,7 @@ class Replica(Parts):
         """
         records = list(records)
         self._witness.recall(records)
+        self._readable_from = recovery.executed_at_most(records, snapshot)
         self._execution.adopt(snapshot.seq)
         self._ordering.advance(snapshot.seq, last_executed=snapshot.seq)
         self._passed_in_recovery = recovery.replay(
@@ -285,6 +286,8 @@ class Replica(Parts):
         """Executed before: the client's retransmission is answered from the cache."""
         outcome = self._execution.cached(request)
         out.reject(origin if origin is not None else request.message.client, request, Rejection.ALREADY_EXECUTED)
+        if outcome is None and isinstance(origin, bytes):  # not for copies that peers relay late
+            outcome = self._execution.discarded(request)
         if outcome is not None:
             for reply in self._execution.replies((outcome,), view=self.view, seq=outcome.seq):
                 out.reply(outcome.client, reply)

@@ -119,7 +119,8 @@ class Node:
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
         core = self._core
         self._gate = Gate(authenticator, self._clients, core.is_redundant, core.expects, pooled=threads > 0)
-        self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake)
+        fast_reads = cluster.parameters.fast_reads
+        self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake, fast_reads=fast_reads)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self._scrubber = Scrubber(self._state.scrub, self._on_damage)
         self.counters: Final = Counters()
@@ -227,7 +228,7 @@ class Node:
             self._wakeup = None
 
     def _watches_wait(self) -> bool:
-        return not self._core.repairing and self._watches.is_behind(self._core.last_executed)
+        return self._core.readable and self._watches.is_behind(self._core.last_executed)
 
     def _overdue_ns(self) -> int:
         """How long ago the core's earliest deadline was; negative: how long until then."""
@@ -273,8 +274,8 @@ class Node:
         self.counters.rounds += 1
         self.counters.frames += len(frames)
         await self._carry_out(effects)
-        self._answer(queries)
-        if not self._core.repairing:
+        await self._answer(queries)
+        if self._core.readable:
             self._watches.serve(self._core.last_executed)
         self._clients.flush()
         self._serve_backup()
@@ -321,9 +322,11 @@ class Node:
     def scrubber(self) -> Scrubber:
         return self._scrubber
 
-    def _answer(self, queries: list[ClientQuery]) -> None:
-        if self._core.repairing:  # the client asks others
+    async def _answer(self, queries: list[ClientQuery]) -> None:
+        """From the state now; the answers leave when the records of all that led to it are on disk."""
+        if not self._core.readable:  # the client asks others
             queries = []
+        round_ = Round()
         for link, query in queries:
             if isinstance(query, Watch):
                 self._watches.take(link, query, self._core.last_executed)
@@ -332,7 +335,9 @@ class Node:
             name = certificate.subject_identity.name
             result = self._state.query(query.operation, client=certificate.public_key.raw, client_name=name)
             answer = QueryAnswer(query.nonce, self._core.last_executed, result)
-            self._clients.send_on(link, encode_frame(answer))
+            round_.to_links.append((link, encode_frame(answer)))
+        if round_:
+            await self._outgoing.submit(round_)
         self.counters.queries += len(queries)
 
     def _on_client_closed(self, link: Link) -> None:

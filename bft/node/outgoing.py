@@ -14,6 +14,7 @@ from bft.codec import encode_frame
 from bft.core.messages import Outcome, PeerMessage, Refusal, ReplicaId, Reply, ReplyStatus
 from bft.errors import StorageFailure
 from bft.net.clients import ClientPort
+from bft.net.link import Link
 from bft.net.peers import PeerNetwork
 from bft.storage.log import RecordLog
 from bft.storage.records import Entry, RecordType
@@ -32,15 +33,26 @@ class Round:
     entries: list[Entry] = field(default_factory=list)
     to_peers: list[tuple[ReplicaId | None, bytes]] = field(default_factory=list)  # None: to all others
     to_clients: list[tuple[bytes, int, bytes]] = field(default_factory=list)  # client, session, frame
+    to_links: list[tuple[Link, bytes]] = field(default_factory=list)  # answers to queries
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.to_peers or self.to_clients)
+        return bool(self.entries or self.to_peers or self.to_clients or self.to_links)
 
 
 class Outgoing:
     """The rounds that wait for the disk, in order."""
 
-    def __init__(self, log: RecordLog, peers: PeerNetwork, clients: ClientPort, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: RecordLog,
+        peers: PeerNetwork,
+        clients: ClientPort,
+        on_failure: Callable[[], None],
+        *,
+        fast_reads: bool = False,
+    ) -> None:
+        """With `fast_reads` replies wait for all records: how far it executed must outlive a crash (docs/reads.md)."""
+        self._may_be_late = frozenset() if fast_reads else _LATE
         self._log = log
         self._peers = peers
         self._clients = clients
@@ -80,7 +92,7 @@ class Outgoing:
             raise self.failure
         entries: list[Entry] = []
         for entry in round_.entries:
-            (self._late if entry.type in _LATE else entries).append(entry)
+            (self._late if entry.type in self._may_be_late else entries).append(entry)
         if entries:
             synced = self._log.append([*self._late, *entries])
             self._late.clear()
@@ -89,6 +101,7 @@ class Outgoing:
         elif self._waiting:
             self._waiting[-1][1].to_peers.extend(round_.to_peers)
             self._waiting[-1][1].to_clients.extend(round_.to_clients)
+            self._waiting[-1][1].to_links.extend(round_.to_links)
         else:
             self._send(round_)
         if len(self._late) > LATE_MAX:
@@ -152,6 +165,8 @@ class Outgoing:
                 self._peers.send(to, frame)
         for client, session, frame in round_.to_clients:
             self._clients.send(client, session, frame)
+        for link, frame in round_.to_links:
+            self._clients.send_on(link, frame)
 
     def _flush(self) -> None:
         self._peers.flush()

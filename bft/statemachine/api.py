@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 CODE_LENGTH_MAX: Final = 32
 MESSAGE_LENGTH_MAX: Final = 256
+NO_QUERIES: Final = "no_queries"
 
 
 class ApplicationError(Exception):
@@ -109,7 +110,7 @@ class StateMachine(ABC):
 
     def query(self, ctx: ReadContext, operation: bytes) -> bytes:
         """Answer a read without ordering it; nothing can be written."""
-        raise ApplicationError("no_queries", "this service answers no queries")
+        raise ApplicationError(NO_QUERIES, "this service answers no queries")
 
     def poll(self, ctx: ReadContext, operation: bytes) -> Poll:
         """Answer a read of a client that is willing to wait for news.

@@ -68,6 +68,7 @@ class SimulatedClient:
         self._on_accepted = on_accepted
         self._quorums = Quorums.of(options.n)
         self._views = ViewTracker(self._quorums)
+        self._fast_reads = options.parameters.fast_reads
         self._issued = 0
         self._window: SessionWindow | None = None
         self._collecting: dict[tuple[int, int], _InFlight] = {}
@@ -127,7 +128,8 @@ class SimulatedClient:
 
     def _submit(self, request: Request, actions: tuple[Action, ...] = ()) -> None:
         signed = self._signer.sign(request)
-        entry = _InFlight(signed, actions, ReplyCollector(signed, self._quorums), self._scheduler.now_ns)
+        collector = ReplyCollector(signed, self._quorums, fast_reads=self._fast_reads)
+        entry = _InFlight(signed, actions, collector, self._scheduler.now_ns)
         self._collecting[request.session, request.number] = entry
         self._transmit(self.index, self._views.primary, signed)
         self._scheduler.after(_RETRY_NS, self._retry, request.session, request.number)

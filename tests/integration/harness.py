@@ -107,9 +107,13 @@ class Filtered(Replica):
 
 
 @asynccontextmanager
-async def running(config: ReplicaConfig, effects_filter: EffectsFilter | None = None) -> AsyncIterator[Node]:
-    """A node that serves until the block ends."""
-    node = Node(config) if effects_filter is None else Node(config, make_replica=partial(Filtered, effects_filter))
+async def running(
+    config: ReplicaConfig, effects_filter: EffectsFilter | None = None, **parts: Any
+) -> AsyncIterator[Node]:
+    """A node that serves until the block ends; `parts` as `Node` takes them."""
+    if effects_filter is not None:
+        parts["make_replica"] = partial(Filtered, effects_filter)
+    node = Node(config, **parts)
     node.bind()
     task = asyncio.ensure_future(node.run())
     try:

@@ -87,8 +87,8 @@ def cluster_of(parameters: Parameters, name: str = "test", *, epoch: int = 0) ->
 class World:
     """One client and what n replicas would answer it; `now` moves by hand, and retries have no jitter."""
 
-    def __init__(self, n: int = 4, *, session_window: int = 128, **settings) -> None:
-        parameters = Parameters(n=n, session_window=session_window)
+    def __init__(self, n: int = 4, *, session_window: int = 128, fast_reads: bool = False, **settings) -> None:
+        parameters = Parameters(n=n, session_window=session_window, fast_reads=fast_reads)
         self.n = n
         self.now = 100.0
         self.links = FakeLinks(Limits.of(parameters), n)

@@ -230,6 +230,15 @@ class Execution:
         session = self.sessions.find(message)
         return None if session is None else session.outcomes.get(message.number)
 
+    def discarded(self, request: Authenticated[Request]) -> Outcome:
+        """For an executed request whose outcome is not held any more: just that, at no sequence number.
+
+        So all replicas say it alike once they have come as far, and a client that lost the first replies does not ask
+        for ever.
+        """
+        m = request.message
+        return Outcome(m.client, m.session, m.number, request.digest, 0, ReplyStatus.RESULT_DISCARDED, ())
+
     def already_executed(self, request: Request) -> bool:
         if request.kind == RequestKind.REGISTER:
             return self.sessions.registered(request) is not None

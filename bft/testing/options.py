@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 from bft.core.parameters import Parameters
 from bft.testing.byzantine import draw
@@ -44,7 +45,7 @@ _DRAWN_APART = (
     *_OF_DISKS,
 )  # with chances of their own: the others' seeds stay what they were
 # limits that Byzantine clients of a simulated cluster can reach
-_TIGHT = {
+_TIGHT: dict[str, Any] = {
     "pending_requests_max": 256,
     "pending_per_origin_max": 64,
     "session_window": 16,

@@ -47,7 +47,7 @@ def make_cluster(
     service_options: Any = None,
     durability: str = "fsync",
     verify_threads: int = 0,
-    **parameters: int,
+    **parameters: Any,
 ) -> ClusterConfig:
     """Write the files of a cluster with one client, `clients/test`."""
     authority = CertificateAuthority.create(directory / "ca", name)

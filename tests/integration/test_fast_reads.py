@@ -59,7 +59,7 @@ async def test_with_one_replica_dead_and_one_behind_a_read_is_ordered_instead(tm
     make_cluster(tmp_path, durability="memory", fast_reads=True)
     async with AsyncExitStack() as stack:
         for replica in range(3):
-            parts = {"make_state": LivesInThePast} if replica == 2 else {}
+            parts: dict[str, Any] = {"make_state": LivesInThePast} if replica == 2 else {}
             await stack.enter_async_context(running(replica_config(tmp_path, replica), **parts))
         client = await stack.enter_async_context(bft.connect(tmp_path, identity="test", timeout=60))
         assert await client.get(b"a", consistency="linearizable") is None
@@ -108,7 +108,7 @@ async def history_of(directory, *, seconds_max: float = 50) -> tuple[list[Operat
     async with AsyncExitStack() as others, AsyncExitStack() as laggard:
         for replica in range(4):
             stack = laggard if replica == 1 else others
-            parts = {"make_state": LivesInThePast} if replica == 3 else {}
+            parts: dict[str, Any] = {"make_state": LivesInThePast} if replica == 3 else {}
             await stack.enter_async_context(running(replica_config(directory, replica), **parts))
         clients = [
             await others.enter_async_context(bft.connect(directory, identity=name, timeout=60)) for name in names

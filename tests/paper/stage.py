@@ -38,7 +38,7 @@ class Stage:
     """One real replica core and handles to sign as anybody else."""
 
     def __init__(
-        self, *, n: int, me: int, checkpoint_interval: int = 4, service: StateMachine | None = None, **overrides: int
+        self, *, n: int, me: int, checkpoint_interval: int = 4, service: StateMachine | None = None, **overrides: Any
     ) -> None:
         self.n, self.me = n, me
         self._service = service or KeyValue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ CLIENT = b"c" * 32
 LARGEST = 2**64 - 1
 
 
-def table(**overrides: int) -> Sessions:
+def table(**overrides: Any) -> Sessions:
     return Sessions(Parameters(n=4, **overrides))
 
 

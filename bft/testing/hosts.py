@@ -118,6 +118,8 @@ class Host:
         sync_ns: int,
         snapshot_ns: int,
         behaviour: Behaviour | None,
+        round_events_max: int = 1,
+        round_ns: int = 0,
         address: Address | None = None,
         conspiracy: Conspiracy | None = None,
         fail_stop: bool = False,
@@ -139,6 +141,8 @@ class Host:
         self._new_clock = clock
         self._sync_ns = sync_ns
         self._snapshot_ns = snapshot_ns
+        self._round_events_max = round_events_max  # 1: each event by itself
+        self._round_ns = round_ns  # from the first event of a round to its end
         self._conspiracy = conspiracy
         self._fail_stop = fail_stop  # whether a broken invariant stops the replica or the run
         if conspiracy is not None and behaviour is not None:
@@ -162,6 +166,7 @@ class Host:
         self._alarm_ns: int | None = None  # virtual time
         self._armed_for_ns: int | None = None  # the deadline that the alarm is for, on the host's clock
         self._inbox.clear()
+        self._round_due = False
         self.paused = False
         make: Callable[..., Replica] = Replica
         if self.behaviour is not None:
@@ -226,9 +231,8 @@ class Host:
 
     def resume(self) -> None:
         self.paused = False
-        while self._inbox and not self.paused and self.up:
-            self._step(self._inbox.popleft(), settle=False)
-        self._handle(Tick())  # ends the round; the alarm may have been dropped from a full inbox, too
+        self._take_round()  # all that waited; the alarm may have been dropped from a full inbox, too
+        self._step(Tick())
 
     # --- input ----------------------------------------------------------------------------------------------------
 
@@ -252,25 +256,56 @@ class Host:
     def _handle(self, event: Event) -> None:
         if self.core is None:
             return
-        if not self.paused:
+        if self.paused:
+            if len(self._inbox) < _INBOX_MAX:
+                self._inbox.append(event)
+        elif self._round_events_max == 1:
             self._step(event)
-        elif len(self._inbox) < _INBOX_MAX:
+        else:
             self._inbox.append(event)
+            if len(self._inbox) >= self._round_events_max:
+                self._take_round()
+            elif not self._round_due:
+                self._round_due = True
+                self._scheduler.after(self._round_ns, self._end_round, self.incarnation)
 
-    def _of_incarnation(self, incarnation: int, event: Event) -> None:
+    def _end_round(self, incarnation: int) -> None:
         if incarnation == self.incarnation:
-            self._handle(event)
+            self._round_due = False
+            if not self.paused:
+                self._take_round()
+
+    def _take_round(self) -> None:
+        """What waits is absorbed, then settled, and its effects are carried out together, as `bft.node` does."""
+        core, events = self.core, list(self._inbox)
+        self._inbox.clear()
+        if core is None or not events:
+            return
+        now = self.clock.read(self._scheduler.now_ns)
+        effects: list[Effect] = []
+        try:
+            for event in events[:-1]:
+                effects += self._observed(event, core.absorb(event, now))
+            effects += self._observed(events[-1], core.absorb(events[-1], now) + core.settle(now))
+        except InvariantViolated:
+            self._break_down()
+            return
+        self._carry_out(effects)
+        self._arm(core.next_deadline_ns)
+
+    def _observed(self, event: Event, effects: list[Effect]) -> list[Effect]:
+        self._observer.on_step(self, event, effects)
+        return effects
 
     # --- the shell ------------------------------------------------------------------------------------------------
 
-    def _step(self, event: Event, *, settle: bool = True) -> None:
+    def _step(self, event: Event) -> None:
         core = self.core
         if core is None:
             return
         now = self.clock.read(self._scheduler.now_ns)
-        step = core.step if settle else core.absorb
         try:
-            effects = step(event, now)
+            effects = core.step(event, now)
         except InvariantViolated:
             self._break_down()
             return
@@ -363,9 +398,12 @@ class Host:
         if incarnation != self.incarnation or at_ns != self._alarm_ns or self.core is None:
             return
         self._alarm_ns = self._armed_for_ns = None
+        if self.paused:
+            return  # its timers are looked at when it resumes
         deadline_ns = self.core.next_deadline_ns
         due = deadline_ns is not None and deadline_ns <= self.clock.read(self._scheduler.now_ns).monotonic_ns
         if due:
-            self._handle(Tick())
+            self._take_round()
+            self._step(Tick())
         else:
             self._arm(deadline_ns)

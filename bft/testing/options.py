@@ -85,6 +85,8 @@ class Options:
     reorder: float = 0.0
     sync_ns: int = 500_000  # mean of one fsync
     snapshot_ns: int = 5 * MS  # mean time to save a snapshot
+    round_events_max: int = 1  # that a replica absorbs before it settles once; 1: each by itself
+    round_ns: int = MS  # how long after its first event a round ends, if it is not full before
     partitions: int = 0
     asymmetric_cuts: int = 0
     crashes: int = 0  # each followed by a restart
@@ -137,6 +139,7 @@ class Options:
         on |= {family for family in _OF_DISKS if disks.random() < 0.5 and spare and family in families}
         lost_disks = disks.randint(1, 4) if Family.LOST_DISK in on else 0
         rollbacks = disks.randint(1, 4) if Family.ROLLBACK in on else 0
+        round_ = random.Random(f"round {seed} {n}")
         interval = chance.choice((2, 4, 8))
         clients = chance.choice((1, 2, 4))
         requests = STANDARD_REQUESTS // clients
@@ -162,6 +165,8 @@ class Options:
             reorder=chance.choice((0.05, 0.3)) if Family.REORDER in on else 0.0,
             sync_ns=chance.choice((100_000, 500_000, 20 * MS)),
             snapshot_ns=chance.choice((1 * MS, 20 * MS, SECOND)),
+            round_events_max=round_.choice((1, 4, 16, 64)),
+            round_ns=round_.choice((100_000, MS, 5 * MS)),
             partitions=chance.randint(1, 4) if Family.PARTITION in on else 0,
             asymmetric_cuts=chance.randint(1, 4) if Family.ASYMMETRIC in on else 0,
             crashes=chance.randint(1, 2 * n) if Family.CRASH in on else 0,

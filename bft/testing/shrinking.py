@@ -119,7 +119,7 @@ def _changes(options: Options) -> Iterator[Mapping[str, object]]:
     yield {"twins": (), "rounds": ()}
     yield from _fewer_faults(options)
     yield from ({name: 0} for name in ("loss", "duplicate", "reorder", "clock_offset_ns", "clock_drift_ppm"))
-    yield {"delay_ns": QUICK_NS}
+    yield from ({name: value} for name, value in (("delay_ns", QUICK_NS), ("round_events_max", 1)))
     yield from _smaller_load(options)
     for index, (replica, text) in enumerate(options.byzantine):
         for part in text.split("+") if "+" in text else ():

@@ -79,6 +79,8 @@ class Simulation:
                 clock=self._new_clock,
                 sync_ns=options.sync_ns,
                 snapshot_ns=options.snapshot_ns,
+                round_events_max=options.round_events_max,
+                round_ns=options.round_ns,
                 behaviour=self._behaviour(replica),
                 conspiracy=self.conspiracy,
                 fail_stop=not options.promised,

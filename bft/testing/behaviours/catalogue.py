@@ -135,12 +135,13 @@ CATALOGUE: tuple[Entry, ...] = (
         lambda ms=50, times=4: links.Flood(ms * MS, times),
         *(_B, "each ms milliseconds, says its last 8 messages so many times", 0, 0.9),
     ),
-    Entry("garbage_signatures", links.GarbageSignatures, _B, "none of its signatures is one", 0, 0.9),
+    # Without one backup of four, every quorum waits for the slowest of the others: that alone costs a tenth.
+    Entry("garbage_signatures", links.GarbageSignatures, _B, "none of its signatures is one", 0, 0.85),
     Entry("stale", links.Stale, _B, "claims for ever to stand where it stood first", 0, 0.9),
     Entry(
         "show_and_hide",
         lambda ms=1000: links.ShowAndHide(ms * MS),
-        *(_B, "completes certificates at one laggard only, and is silent after ms milliseconds", 0, 0.9),
+        *(_B, "completes certificates at one laggard only, and is silent after ms milliseconds", 0, 0.85),
     ),
     # --- votes
     Entry(

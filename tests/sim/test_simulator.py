@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from bft.core.replica import Replica
 from bft.testing.byzantine import CATALOGUE, Role
 from bft.testing.options import Options
 from bft.testing.scheduler import MS, SECOND
@@ -126,6 +127,21 @@ def test_a_replica_that_was_away_catches_up_by_state_transfer():
 def test_a_crash_of_every_replica_loses_nothing_that_was_acknowledged():
     run = scenario(crashes=16)
     assert run.accepted == 36
+
+
+def test_replicas_that_take_many_events_in_one_round_keep_every_promise(monkeypatch):
+    """As production does under load: all that waits is absorbed, then settled once."""
+    settled = 0
+    settle = Replica.settle
+
+    def counted(core, now):
+        nonlocal settled
+        settled += 1
+        return settle(core, now)
+
+    monkeypatch.setattr(Replica, "settle", counted)
+    run = scenario(3, round_events_max=16, round_ns=5 * MS, crashes=3, loss=0.05)
+    assert 0 < settled < run.events / 2
 
 
 def test_wall_clocks_that_drift_and_step_do_no_harm():

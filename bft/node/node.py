@@ -89,6 +89,7 @@ class Node:
         self._pool = VerifierPool(threads)
         self._wakeup: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0  # monotonic, while there is a timer
         self._local: list[Event] = []  # what the shell itself tells the core
         self._questions: dict[Link, FetchState] = {}  # for backups: the latest of each link
         self._inbox = Inbox(self._wake)
@@ -210,11 +211,12 @@ class Node:
                 raise self._outgoing.failure
             frames = self._inbox.take(from_replicas=_FROM_REPLICAS, from_clients=_FROM_CLIENTS)
             await self._process(frames)
-            # Sockets are read and timers run between rounds, also when there is always more to do.
-            await asyncio.sleep(0)
 
     async def _wait_for_work(self) -> None:
-        while not (self._inbox or self._local or self._questions or self._watches_wait()):
+        if self._has_work() or self._overdue_ns() >= 0:
+            # Sockets are read and timers run between rounds, also when there is always more to do.
+            await asyncio.sleep(0)
+        while not self._has_work():
             if self._outgoing.failure is not None:
                 return
             overdue_ns = self._overdue_ns()
@@ -227,6 +229,9 @@ class Node:
             await self._wakeup
             self._wakeup = None
 
+    def _has_work(self) -> bool:
+        return bool(self._inbox or self._local or self._questions or self._watches_wait())
+
     def _watches_wait(self) -> bool:
         return self._core.readable and self._watches.is_behind(self._core.last_executed)
 
@@ -238,9 +243,18 @@ class Node:
         return time.monotonic_ns() - deadline_ns
 
     def _arm_timer(self, delay_ns: int) -> None:
+        """Wake in time.  A timer that runs out earlier stays and wakes once for nothing: deadlines mostly move back."""
+        due_ns = time.monotonic_ns() + delay_ns
         if self._timer is not None:
+            if self._timer_due_ns <= due_ns:
+                return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(delay_ns / 1e9, self._wake)
+        self._timer_due_ns = due_ns
+        self._timer = asyncio.get_running_loop().call_later(delay_ns / 1e9, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._wake()
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():

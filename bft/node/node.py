@@ -320,7 +320,7 @@ class Node:
                     truncated = seq
                 case _:
                     self._observe(effect)
-        await outgoing.submit(round_)
+        await outgoing.submit(round_, idle=not self._inbox)
         if truncated is not None:  # after the certificate that allows it went to the log
             self._data.log.truncate(truncated)
 

@@ -86,18 +86,24 @@ class Outgoing:
             key = answer.session or answer.number
         round_.to_clients.append((client, key, encode_frame(answer)))
 
-    async def submit(self, round_: Round) -> None:
-        """Send the round when its turn has come; waits while too many rounds wait.  Raises StorageFailure."""
+    async def submit(self, round_: Round, *, idle: bool = False) -> None:
+        """Send the round when its turn has come; waits while too many rounds wait.  Raises StorageFailure.
+
+        `idle`: there is nothing else to do meanwhile.
+        """
         if self.failure is not None:
             raise self.failure
         entries: list[Entry] = []
         for entry in round_.entries:
             (self._late if entry.type in self._may_be_late else entries).append(entry)
         if entries:
-            synced = self._log.append([*self._late, *entries])
+            synced = self._log.append([*self._late, *entries], idle=idle)
             self._late.clear()
             self._waiting.append((synced, round_))
-            synced.add_done_callback(self._on_synced)
+            if synced.done():
+                self._on_synced(synced)
+            else:
+                synced.add_done_callback(self._on_synced)
         elif self._waiting:
             self._waiting[-1][1].to_peers.extend(round_.to_peers)
             self._waiting[-1][1].to_clients.extend(round_.to_clients)

@@ -1,4 +1,7 @@
-"""The append-only log: one writer thread, one fdatasync for everything that waits (group commit).
+"""The append-only log: one fdatasync for everything that waits (group commit), mostly in a writer thread.
+
+Two changes of thread cost more than a sync on a fast disk.  So who has nothing else to do meanwhile may have its
+entries written in its own thread; the writer thread has nothing in hand then, and one thread at a time has the files.
 
 The log is a sequence of segments of one size, which are zeros on disk before they are used, so that a commit overwrites
 what has its place already: no file grows, and a sync has no metadata to write.  When a stable checkpoint covers enough
@@ -27,6 +30,9 @@ SEGMENT_BYTES: Final = 4 << 20
 # write.  It is written when nothing else was for this long, so that under load it costs nothing.
 SEAL_AFTER_S: Final = 0.01
 CLOSED_MIN: Final = 3  # segments, before it is worth to look which of them can go
+# Where a sync takes longer than this, and until we know how long it takes, all are the writer thread's.
+INLINE_SYNC_NS_MAX: Final = 500_000
+_FORGET: Final = 16  # how fast the estimate follows slower syncs: the thread's often waited for the interpreter instead
 
 Retention: TypeAlias = Callable[[Sequence[tuple[int, int]], int], list[int]]
 
@@ -39,10 +45,11 @@ class RecordLog(Protocol):
     bytes_written: int
     failed: "asyncio.Future[StorageFailure]"  # done when the log can no longer be written, whoever waits for what
 
-    def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
+    def append(self, entries: Sequence[Entry], *, idle: bool = False) -> "asyncio.Future[None]":
         """Write; the future is done when the entries are as durable as promised, in the order of the calls.
 
-        It fails with StorageFailure, and so does everything after it: what is on disk is then unknown.
+        It fails with StorageFailure, and so does everything after it: what is on disk is then unknown.  A caller that
+        has nothing else to do meanwhile is `idle`: the future may then be done on return.
         """
         ...
 
@@ -65,7 +72,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self.failed: asyncio.Future[StorageFailure] = asyncio.get_running_loop().create_future()
 
-    def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
+    def append(self, entries: Sequence[Entry], *, idle: bool = False) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -79,11 +86,13 @@ class MemoryLog:
 
 @dataclass(slots=True)
 class _Job:
-    """Something for the writer thread: entries to append, or a truncation, or (neither) to stop."""
+    """Something for the writer thread: entries to append, a truncation, a seal, or to stop."""
 
     entries: Sequence[Entry] = ()
     truncated: int | None = None
     done: "asyncio.Future[None] | None" = None
+    seals: bool = False  # nothing was written for a while
+    stops: bool = False
 
 
 class FileLog:
@@ -100,11 +109,15 @@ class FileLog:
         self._retention = retention
         self._sync = sync
         self.truncated = found.base.truncated  # as it was opened: what is about lower numbers may be missing
-        self.syncs = 0  # group commits so far; written by the writer thread, read for metrics
+        self.syncs = 0  # group commits so far; read for metrics
         self.sync_ns = 0  # time they took in all
         self.bytes_written = 0
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[StorageFailure] = self._loop.create_future()
+        self._sync_estimate_ns = INLINE_SYNC_NS_MAX  # of the disk's share
+        self._in_hand = 0  # jobs that the writer thread has not finished; with none, the loop's thread may write
+        self._written_ns = 0  # when something was last asked for, monotonic
+        self._seal_timer: asyncio.TimerHandle | None = None
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._thread = threading.Thread(target=self._write_jobs, name="log", daemon=True)
         self._thread.start()
@@ -135,45 +148,91 @@ class FileLog:
         """Whether `directory` holds a log, or parts of one."""
         return any(segments.numbered(directory, prefix) for prefix in (segments.BASE, segments.SEGMENT))
 
-    def append(self, entries: Sequence[Entry]) -> "asyncio.Future[None]":
+    def append(self, entries: Sequence[Entry], *, idle: bool = False) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = self._loop.create_future()
         if self.failed.done():
             done.set_exception(self.failed.result())
+        elif idle and self._may_write_inline(entries):
+            self._write_inline(entries, done)
         else:
-            self._jobs.put(_Job(entries, done=done))
+            self._hand_over(_Job(entries, done=done))
+        self._seal_later()
         return done
 
     def truncate(self, seq: int) -> None:
-        self._jobs.put(_Job(truncated=seq))
+        if not self.failed.done():
+            self._hand_over(_Job(truncated=seq))
 
     async def close(self) -> None:
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
         if self._thread.is_alive():
-            self._jobs.put(_Job())
+            self._hand_over(_Job(stops=True))
             await self._loop.run_in_executor(None, self._thread.join)
 
-    # --- in the writer thread
+    # --- in the loop's thread
+
+    def _hand_over(self, job: _Job) -> None:
+        self._in_hand += 1
+        self._jobs.put(job)
+
+    def _may_write_inline(self, entries: Sequence[Entry]) -> bool:
+        """It is fast, in its turn, and there is room for it: to wait for the next segment is the writer thread's."""
+        return (
+            not self._in_hand
+            and self._sync_estimate_ns < INLINE_SYNC_NS_MAX
+            and self._active.fitting(entries) == len(entries)
+        )
+
+    def _write_inline(self, entries: Sequence[Entry], done: "asyncio.Future[None]") -> None:
+        try:
+            self._commit(entries)
+        except OSError as error:
+            self._resolve([done], self._failure(error), 0)
+            self._hand_over(_Job(stops=True))
+        else:
+            done.set_result(None)
+
+    def _seal_later(self) -> None:
+        self._written_ns = time.monotonic_ns()
+        if self._seal_timer is None:
+            self._seal_timer = self._loop.call_later(SEAL_AFTER_S, self._seal_if_quiet)
+
+    def _seal_if_quiet(self) -> None:
+        self._seal_timer = None
+        if self.failed.done():
+            return
+        quiet_s = (time.monotonic_ns() - self._written_ns) / 1e9
+        if quiet_s < SEAL_AFTER_S or self._in_hand:
+            wait_s = SEAL_AFTER_S if self._in_hand else SEAL_AFTER_S - quiet_s
+            self._seal_timer = self._loop.call_later(wait_s, self._seal_if_quiet)
+        elif not self._sealed:
+            self._hand_over(_Job(seals=True))
+
+    # --- in the writer thread, or in the loop's while the writer thread has nothing in hand
 
     def _write_jobs(self) -> None:
         stopping = False
         while not stopping:
             jobs = self._take_jobs()
-            stopping = any(not job.entries and job.done is None and job.truncated is None for job in jobs)
+            stopping = any(job.stops for job in jobs)
             done = [job.done for job in jobs if job.done is not None]
+            truncated = max((job.truncated for job in jobs if job.truncated is not None), default=None)
+            seals = stopping or all(job.seals for job in jobs)
+            finished = 0
             try:
                 self._commit([entry for job in jobs for entry in job.entries])
-                self._report(done, None)
+                if truncated is None and not seals:
+                    finished = len(jobs)
+                self._report(done, None, finished)
                 done = []
-                self._truncate(max((job.truncated for job in jobs if job.truncated is not None), default=None))
-                if (stopping or not jobs) and not self._sealed:
+                self._truncate(truncated)
+                if seals and not self._sealed and not self.failed.done():
                     self._write(GroupKind.SEAL)
-                    self._sealed = True
+                if not finished:
+                    self._report(done, None, len(jobs))
             except OSError as error:
-                # Never retried: after a failed sync nobody knows what of the file is on disk.
-                failure = StorageFailure(
-                    f"{error.filename or self._active.path}: {error.strerror}: the replica stops; free or repair the "
-                    "disk, then start it again"
-                )
-                self._report(done, failure)
+                self._report(done, self._failure(error), len(jobs) - finished)
                 stopping = True
         os.close(self._active.descriptor)
         self._reserve.close()
@@ -181,14 +240,20 @@ class FileLog:
             os.close(self._next.result().descriptor)
 
     def _take_jobs(self) -> list[_Job]:
-        """All that wait, at least one; none if a seal is due."""
-        jobs = []
+        """All that wait, at least one."""
+        jobs = [self._jobs.get()]
         try:
-            jobs.append(self._jobs.get(timeout=None if self._sealed else SEAL_AFTER_S))
             while True:
                 jobs.append(self._jobs.get_nowait())
         except Empty:
             return jobs
+
+    def _failure(self, error: OSError) -> StorageFailure:
+        """Never retried: after a failed sync nobody knows what of the file is on disk."""
+        return StorageFailure(
+            f"{error.filename or self._active.path}: {error.strerror}: the replica stops; free or repair the disk, "
+            "then start it again"
+        )
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         while entries:
@@ -202,8 +267,11 @@ class FileLog:
     def _write(self, kind: GroupKind, entries: Sequence[Entry] = ()) -> None:
         began = time.monotonic_ns()
         self.bytes_written += self._active.write(kind, entries, sync=self._sync)
-        self.sync_ns += time.monotonic_ns() - began
+        took_ns = time.monotonic_ns() - began
+        self.sync_ns += took_ns
         self.syncs += 1
+        slower_ns = took_ns - self._sync_estimate_ns
+        self._sync_estimate_ns += slower_ns if slower_ns < 0 else slower_ns // _FORGET
         self._sealed = kind != GroupKind.DATA
         following = self._next
         if following.done() and (error := following.exception()) is not None and not segments.is_no_room(error):
@@ -253,16 +321,17 @@ class FileLog:
     def _kept(self, positions: Sequence[Position], seq: int) -> list[Position]:
         return [positions[index] for index in self._retention([(p.type, p.seq) for p in positions], seq)]
 
-    def _report(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None) -> None:
-        if done or failure is not None:
+    def _report(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None, finished: int) -> None:
+        if done or finished or failure is not None:
             try:
-                self._loop.call_soon_threadsafe(self._resolve, done, failure)
+                self._loop.call_soon_threadsafe(self._resolve, done, failure, finished)
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
 
-    # --- in the loop's thread
+    # --- in the loop's thread again
 
-    def _resolve(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None) -> None:
+    def _resolve(self, done: "list[asyncio.Future[None]]", failure: StorageFailure | None, finished: int) -> None:
+        self._in_hand -= finished
         if failure is not None:
             self.failed.set_result(failure)
             # Jobs queued behind the one that failed: the thread is gone.

@@ -5,11 +5,13 @@ import errno
 import os
 import re
 import threading
+import time
 
 import pytest
 
 from bft.errors import DataDirectoryError, ExitCode, StorageFailure
 from bft.storage import files
+from bft.storage import log as log_module
 from bft.storage.log import FileLog
 from bft.storage.logfile import PAGE, GroupKind, Identity, Key, encode_group, read_content
 from bft.storage.records import Entry, RecordType, retained
@@ -97,6 +99,78 @@ async def test_nothing_is_acknowledged_before_it_is_synced(tmp_path, monkeypatch
     await asyncio.sleep(0)
     await log.close()
     assert order[:2] == ["synced", "acknowledged"]
+
+
+def threads_of_syncs(monkeypatch, *, then=lambda: None) -> list[str]:
+    """In which threads records are synced from now on, "log" is the writer's; `then` stands in for the disk."""
+    threads = []
+
+    def sync(_):
+        threads.append("log" if threading.current_thread().name == "log" else "own")
+        then()
+
+    monkeypatch.setattr(files, "sync", sync)
+    return threads
+
+
+async def test_who_is_idle_writes_in_its_own_thread_once_the_disk_is_known_to_be_fast(tmp_path, monkeypatch):
+    log, _ = open_log(tmp_path)
+    await asyncio.to_thread(log._next.result)
+    threads = threads_of_syncs(monkeypatch)
+    monkeypatch.setattr(log_module, "INLINE_SYNC_NS_MAX", 10**12)
+    for seq, idle in ((1, False), (2, True), (3, True)):
+        done = log.append(entries(seq), idle=idle)
+        assert done.done() == idle
+        await done
+        await asyncio.sleep(0)
+    assert threads[:3] == ["log", "own", "own"]
+    await log.close()
+    assert await read_back(tmp_path) == entries(1, 2, 3)
+
+
+async def test_a_slow_disk_is_left_to_the_writer_thread(tmp_path, monkeypatch):
+    log, _ = open_log(tmp_path)
+    await asyncio.to_thread(log._next.result)
+    threads = threads_of_syncs(monkeypatch, then=lambda: time.sleep(2 * log_module.INLINE_SYNC_NS_MAX / 1e9))
+    for seq in range(1, 9):
+        await log.append(entries(seq), idle=True)
+    assert set(threads) == {"log"}
+    await log.close()
+
+
+async def test_who_is_idle_does_not_overtake_what_the_writer_thread_has_in_hand(tmp_path, monkeypatch):
+    log, _ = open_log(tmp_path)
+    monkeypatch.setattr(log_module, "INLINE_SYNC_NS_MAX", 10**12)
+    waiting = [log.append(entries(seq), idle=seq % 2 == 0) for seq in range(1, 7)]
+    log.truncate(0)
+    waiting.append(log.append(entries(7), idle=True))
+    await asyncio.gather(*waiting)
+    await log.close()
+    assert await read_back(tmp_path) == entries(*range(1, 8))
+
+
+async def test_a_failed_sync_in_the_callers_own_thread_stops_the_log_and_nothing_is_written_after_it(
+    tmp_path, monkeypatch
+):
+    log, _ = open_log(tmp_path)
+    monkeypatch.setattr(log_module, "INLINE_SYNC_NS_MAX", 10**12)
+    await log.append(entries(1))
+    await asyncio.sleep(0)
+
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "sync", fail)
+    failed = log.append(entries(2), idle=True)
+    assert isinstance(failed.exception(), StorageFailure)
+    assert (await log.failed).exit_code == ExitCode.STORAGE
+    monkeypatch.undo()
+    written = log.bytes_written
+    log.truncate(1)
+    with pytest.raises(StorageFailure):
+        await log.append(entries(3), idle=True)
+    await log.close()
+    assert log.bytes_written == written
 
 
 def end_of_records(file) -> int:

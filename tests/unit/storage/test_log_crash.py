@@ -11,6 +11,7 @@ import pytest
 
 from bft.errors import DataDirectoryError
 from bft.storage import files, segments
+from bft.storage import log as log_module
 from bft.storage.log import FileLog
 from bft.storage.logfile import PAGE, Identity
 from bft.storage.records import Entry, RecordType, retained
@@ -23,7 +24,10 @@ CRASHES_A_TRACE = 40
 
 
 async def work(log: FileLog, disk: Disk, chance: random.Random, first: int, rounds: int) -> None:
-    """Append and truncate at random, several appends at a time; note what was asked for and what was acknowledged."""
+    """Append and truncate at random, several appends at a time; note what was asked for and what was acknowledged.
+
+    Some of it is written in this thread and some in the log's.
+    """
     for number in range(first, first + rounds):
         waiting = []
         for part in range(chance.randint(1, 3)):
@@ -32,7 +36,7 @@ async def work(log: FileLog, disk: Disk, chance: random.Random, first: int, roun
                 for index in range(chance.randint(1, 3))
             ]
             disk.note("append", entries)
-            waiting.append((log.append(entries), entries))
+            waiting.append((log.append(entries, idle=chance.random() < 0.5), entries))
         for done, entries in waiting:
             await done
             disk.note("acknowledge", entries)
@@ -87,6 +91,7 @@ async def test_what_was_acknowledged_is_there_after_a_crash_at_any_moment_and_an
     directory.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         disk = Disk(directory, patch)
+        patch.setattr(log_module, "INLINE_SYNC_NS_MAX", 10**12)
         log, _ = FileLog.open(directory, OURS, retained, segment_bytes=SEGMENT_BYTES)
         await work(log, disk, chance, 1, 40)
         await log.close()

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from bench.options import Fault, Options
+from bench.faults import Fault
+from bench.options import Options
 from bft.testing.byzantine import NAMES
 
 FAULT_FREE: Final = "no fault"

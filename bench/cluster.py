@@ -25,6 +25,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _STATUS_TIMEOUT_S: Final = 5.0
 _GRACE_S: Final = 5.0
+_GONE_S: Final = 0.01
 
 
 class CommandFailed(BftError):
@@ -101,8 +102,29 @@ class Cluster:
         return dict(zip(replicas, answers, strict=True))
 
     def misbehave(self, replica: int) -> None:
-        """Let a replica that was started with `@signal` begin."""
+        """Let a replica that was started with `@signal` begin, or end."""
         os.kill(self.pid(replica), signal.SIGUSR1)
+
+    def pause(self, replica: int) -> None:
+        os.kill(self.pid(replica), signal.SIGSTOP)
+
+    def resume(self, replica: int) -> None:
+        os.kill(self.pid(replica), signal.SIGCONT)
+
+    async def crash(self, replica: int) -> None:
+        """Kill it as a power cut does; returns when it is gone."""
+        process = self.pid(replica)
+        os.kill(process, signal.SIGKILL)
+        while launcher.find(self.home(replica)) is not None:  # noqa: ASYNC110 - the system tells no other way
+            await asyncio.sleep(_GONE_S)
+
+    async def stop(self, replica: int) -> None:
+        """Stop it in an orderly way, if it runs."""
+        await asyncio.to_thread(launcher.stop, [self.home(replica)], grace_s=_GRACE_S)
+
+    async def start(self, replica: int, *, durability: str) -> None:
+        """Start it again; returns when it answers.  Raises CommandFailed."""
+        await bft("cluster", "up", self.directory, "--replica", str(replica), durability=durability)
 
     def view_events(self) -> list[ViewEvent]:
         """Views left and entered since this object was made, from the replicas' logs, oldest first."""
@@ -161,10 +183,14 @@ def workplace(replicas: int) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def create(directory: Path, replicas: int, *, behaviours: Sequence[str], durability: str) -> Cluster:
-    """Make a cluster and start it.  Raises CommandFailed or OSError."""
+async def initialise(directory: Path, replicas: int) -> None:
+    """Make a cluster's files.  Raises CommandFailed or OSError."""
     base_port = free_base_port(replicas)
     await bft("cluster", "init", directory, "--replicas", str(replicas), "--base-port", str(base_port))
+
+
+async def start(directory: Path, *, behaviours: Sequence[str], durability: str) -> Cluster:
+    """Start all replicas.  Raises CommandFailed or OSError."""
     options = [part for behaviour in behaviours for part in ("--behaviour", behaviour)]
     await bft("cluster", "up", directory, *options, durability=durability)
     return Cluster(directory)

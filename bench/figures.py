@@ -1,10 +1,11 @@
 """From what was recorded to what is reported; pure functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.cluster import Usage, ViewEvent
+from bench.injector import Mark
 from bench.latency import INTERVAL_S, Interval, Latencies, percentiles_ms
 
 _RECOVERED: Final = 0.95
@@ -57,6 +58,17 @@ def longest_pause_s(timeline: Sequence[Interval]) -> float:
     return round(longest * INTERVAL_S, 3)
 
 
+def first_commit_s(timeline: Sequence[Interval], fault_s: float) -> float | None:
+    """From a fault to the end of the pause that follows it within a second, 0.0 if none does; None: never."""
+    fault = int(fault_s / INTERVAL_S)
+    totals = [interval.total for interval in timeline]
+    gap = next((i for i in range(fault, min(fault + 1 + _WINDOW, len(totals))) if not totals[i]), None)
+    if gap is None:
+        return 0.0
+    first = next((i for i in range(gap, len(totals)) if totals[i]), None)
+    return None if first is None else round(max(0.0, first * INTERVAL_S - fault_s), 3)
+
+
 def recovery_s(timeline: Sequence[Interval], fault_s: float) -> float | None:
     """From a fault to the first second with 95 % of the throughput before it; None: never, or not to be told."""
     fault = int(fault_s / INTERVAL_S)
@@ -70,7 +82,7 @@ def recovery_s(timeline: Sequence[Interval], fault_s: float) -> float | None:
     if dip is None:
         return 0.0
     for first in range(dip + 1, len(totals) - _WINDOW + 1):
-        if sum(totals[first : first + _WINDOW]) >= wanted:
+        if totals[first] and sum(totals[first : first + _WINDOW]) >= wanted:
             return round(first * INTERVAL_S - fault_s, 3)
     return None
 
@@ -86,7 +98,8 @@ def figures(
     workers_cpu_s: Sequence[float],
     busy_s: float,
     floor: Mapping[str, float],
-    faulty: Mapping[int, float | None],
+    faulty: Collection[int],
+    marks: Sequence[Mark],
     changes: Sequence[Span],
 ) -> dict[str, Any]:
     """Everything that is told of a safe run."""
@@ -106,9 +119,16 @@ def figures(
         },
         "latency_from_send_ms": percentiles_ms(from_send.histogram()),
         "longest_pause_s": longest_pause_s(timeline),
-        "recovery_s": {
-            str(replica): recovery_s(timeline, at_s) for replica, at_s in faulty.items() if at_s is not None
-        },
+        "recovery": [
+            {
+                "after": mark.name,
+                "at_s": mark.begin_s,
+                "first_commit_s": first_commit_s(timeline, mark.begin_s),
+                "recovered_s": recovery_s(timeline, mark.begin_s),
+            }
+            for mark in marks
+            if mark.begin_s > 0
+        ],
         "view_changes": [{"begin_s": round(s.begin_s, 3), "end_s": round(s.end_s, 3), "view": s.view} for s in changes],
         "replicas": replicas,
         "replicas_cpu_us_per_operation": round(cpu_us, 1),
@@ -124,12 +144,14 @@ def _replica(replica: int, ends: tuple[Edge, Edge], total: int, seconds: float, 
     """One replica during the measurement; null where it did not answer."""
     first, last = ends
     row: dict[str, Any] = {"id": replica, "faulty": faulty}
-    cpu_s = None if first.usage is None or last.usage is None else last.usage.cpu_s - first.usage.cpu_s
+    row["restarted"] = None not in (first.status, last.status) and first.status["pid"] != last.status["pid"]  # type: ignore[index]
+    known = first.usage is not None and last.usage is not None and not row["restarted"]
+    cpu_s = last.usage.cpu_s - first.usage.cpu_s if known else None  # type: ignore[union-attr]
     row["cpu_s"] = None if cpu_s is None else round(cpu_s, 2)
     row["cores"] = None if cpu_s is None or not seconds else round(cpu_s / seconds, 2)
     row["cpu_us_per_operation"] = None if cpu_s is None or not total else round(cpu_s * 1e6 / total, 1)
     row["rss_mb"] = None if last.usage is None else round(last.usage.rss_bytes / 2**20, 1)
-    if first.status is None or last.status is None:
+    if first.status is None or last.status is None or row["restarted"]:
         return row
     operations, requests, batches = (
         last.status[name] - first.status[name]

@@ -130,13 +130,19 @@ def curve(histogram: HdrHistogram) -> list[tuple[float, float]]:
     return [(p, histogram.get_value_at_percentile(p) / 1000) for p in points]
 
 
-def timeline_csv(timeline: Iterable[Interval], kinds: Iterable[str]) -> str:
-    """The time line as a table."""
+def timeline_csv(
+    timeline: Iterable[Interval], kinds: Iterable[str], marks: Iterable[tuple[str, float, float]] = ()
+) -> str:
+    """The time line as a table; `marks` are what went wrong, from when and until when."""
+    wrong = list(marks)
     names = sorted(kinds)
-    lines = [",".join(["begin_s", *(f"{name}_operations" for name in names), "p50_us", "p99_us", "max_us"])]
+    lines = [",".join(["begin_s", *(f"{name}_operations" for name in names), "p50_us", "p99_us", "max_us", "faults"])]
     for interval in timeline:
         cells: list[Any] = [interval.begin_s, *(interval.operations.get(name, 0) for name in names)]
         cells += ["" if value is None else value for value in (interval.p50_us, interval.p99_us, interval.max_us)]
+        end_s = interval.begin_s + INTERVAL_S
+        names_now = "; ".join(name for name, begin, end in wrong if begin < end_s and end > interval.begin_s)
+        cells.append(f'"{names_now}"' if "," in names_now else names_now)
         lines.append(",".join(map(str, cells)))
     return "\n".join(lines) + "\n"
 

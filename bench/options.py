@@ -2,49 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from bench.faults import Event, Fault, check
 from bench.history import VALUE_BYTES_MIN
+from bench.links import Profile
 from bench.rate import Rate
 from bft.errors import ConfigurationError
 
 BUNDLES_IN_FLIGHT_MAX: Final = 128  # of one client: its session's window
 CALLERS_MAX: Final = 8192  # of one client: what the SDK lets under way
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A replica that misbehaves from some moment of the measurement on."""
-
-    replica: int
-    behaviour: str  # as bft.testing.byzantine reads it
-    at_s: float | None  # after the beginning of the measurement; None: from its start on
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`0=equivocate_split@8s`.  Raises ConfigurationError."""
-        number, equals, rest = text.partition("=")
-        behaviour, at, moment = rest.rpartition("@") if "@" in rest else (rest, "", "")
-        problem = f'"{text}" is no behaviour: write REPLICA=NAME or REPLICA=NAME@SECONDSs, as in 0=equivocate_split@8s'
-        if not equals or not number.isdecimal() or not behaviour:
-            raise ConfigurationError(problem)
-        if not at:
-            return cls(int(number), behaviour, None)
-        try:
-            at_s = float(moment.removesuffix("s"))
-        except ValueError:
-            raise ConfigurationError(problem) from None
-        if not 0 <= at_s < float("inf"):
-            raise ConfigurationError(problem)
-        return cls(int(number), behaviour, at_s)
-
-    def __str__(self) -> str:
-        return f"{self.replica}={self.behaviour}" + ("" if self.at_s is None else f"@{self.at_s:g}s")
-
-    @property
-    def specification(self) -> str:
-        """As `bft cluster up --behaviour` takes it."""
-        return f"{self.replica}={self.behaviour}" + ("" if self.at_s is None else "@signal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +30,9 @@ class Options:
     warmup_s: float = 2.0
     durability: str = "fsync"
     rate: Rate | None = None  # open loop: operations a second of all clients; None: closed loop
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Fault, ...] = ()  # of Byzantine replicas
+    events: tuple[Event, ...] = ()  # that befall correct ones, and links
+    network: Profile | None = None  # what each link between replicas adds; None: nothing
 
     def __post_init__(self) -> None:
         if self.value_size < VALUE_BYTES_MIN:
@@ -80,21 +49,11 @@ class Options:
             raise ConfigurationError(
                 f"--keys must be at least {self.callers}, the callers: each writes only keys of its own"
             )
-        self._check_faults()
-
-    def _check_faults(self) -> None:
-        if self.faults and self.cluster is not None:
-            raise ConfigurationError("--behaviour needs a cluster of the run's own: leave out --cluster")
-        f = (self.replicas - 1) // 3
-        if len({fault.replica for fault in self.faults}) != len(self.faults):
-            raise ConfigurationError("--behaviour is given once for each replica: join behaviours as NAME+NAME")
-        if len(self.faults) > f:
-            raise ConfigurationError(f"--behaviour: {self.replicas} replicas withstand {f} faulty, not more")
-        for fault in self.faults:
-            if fault.replica >= self.replicas:
-                raise ConfigurationError(f"--behaviour {fault}: the replicas are 0 to {self.replicas - 1}")
-            if fault.at_s is not None and fault.at_s >= self.duration_s:
-                raise ConfigurationError(f"--behaviour {fault} comes after the end of --duration {self.duration_s:g}")
+        if self.cluster is not None and (self.faults or self.events or self.network is not None):
+            raise ConfigurationError(
+                "--behaviour, --fault and --network need a cluster of the run's own: leave out --cluster"
+            )
+        check(self.faults, self.events, replicas=self.replicas, duration_s=self.duration_s)
 
     @property
     def callers_per_client(self) -> int:
@@ -104,6 +63,22 @@ class Options:
     @property
     def callers(self) -> int:
         return self.clients * self.callers_per_client
+
+    @property
+    def needs_proxies(self) -> bool:
+        """Whether processes of ours stand between the replicas."""
+        return self.network is not None or any(event.needs_proxies for event in self.events)
+
+    @property
+    def faulty(self) -> set[int]:
+        """Replicas that misbehave at some time."""
+        return {fault.replica for fault in self.faults}
+
+    @property
+    def undisturbed(self) -> list[int]:
+        """Correct replicas that nothing befalls."""
+        disturbed = {replica for event in self.events for replica in event.disturbed(self.replicas)}
+        return [replica for replica in range(self.replicas) if replica not in self.faulty | disturbed]
 
     def document(self) -> dict[str, Any]:
         """For result.json."""
@@ -120,5 +95,7 @@ class Options:
             "warmup_s": self.warmup_s,
             "durability": self.durability,
             "rate": None if self.rate is None else str(self.rate),
+            "network": None if self.network is None else str(self.network),
             "behaviours": [str(fault) for fault in self.faults],
+            "faults": [str(event) for event in self.events],
         }

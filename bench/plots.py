@@ -82,14 +82,18 @@ def resources(outcome: Outcome) -> Figure:
     figure, (axes,) = _figure(height=3.0)
     samples = outcome.samples
     for replica in sorted(samples[0].cpu_s) if samples else []:
-        both = [(a, b) for a, b in pairwise(samples) if replica in a.cpu_s and replica in b.cpu_s]
+        both = [
+            (a, b)
+            for a, b in pairwise(samples)
+            if replica in a.cpu_s and replica in b.cpu_s and b.cpu_s[replica] >= a.cpu_s[replica]  # not restarted
+        ]
         axes.plot(
             [(a.at_s + b.at_s) / 2 for a, b in both],
             [(b.cpu_s[replica] - a.cpu_s[replica]) / (b.at_s - a.at_s) for a, b in both],
             color=_REPLICAS[replica % len(_REPLICAS)],
             linewidth=1.3,
-            linestyle="--" if replica in outcome.faults else "-",
-            label=f"replica {replica}" + (" (faulty)" if replica in outcome.faults else ""),
+            linestyle="--" if replica in outcome.options.faulty else "-",
+            label=f"replica {replica}" + (" (faulty)" if replica in outcome.options.faulty else ""),
         )
     _mark(axes, outcome, text=False)
     axes.set_ylim(bottom=0)
@@ -155,15 +159,16 @@ def _mark(axes: Axes, outcome: Outcome, *, text: bool) -> None:
             label = f"view {span.view}\n{(span.end_s - span.begin_s) * 1000:,.0f} ms"
             axes.annotate(label, (span.end_s, 0.04), xycoords=("data", "axes fraction"), color=_RED, fontsize=8,
                           xytext=(5, 0), textcoords="offset points")  # fmt: skip
-    behaviours = {fault.replica: fault.behaviour for fault in outcome.options.faults}
-    for replica, at_s in outcome.faults.items():
-        if at_s is None:
-            continue
-        axes.axvline(at_s, color=_RED, linewidth=1.2, linestyle="--")
+    for number, mark in enumerate(outcome.marks):
+        if mark.begin_s > 0:
+            axes.axvline(mark.begin_s, color=_RED, linewidth=1.2, linestyle="--")
+        if mark.end_s is not None:
+            axes.axvspan(mark.begin_s, mark.end_s, facecolor="none", edgecolor=_RED, alpha=0.25, hatch="//")
         if text:
-            axes.annotate(f"replica {replica}: {behaviours[replica]} ", (at_s, 0.96), ha="right", va="top",
-                          xycoords=("data", "axes fraction"), color=_RED, fontsize=8.5,
-                          xytext=(-3, 0), textcoords="offset points")  # fmt: skip
+            late = mark.begin_s > 0.5 * len(outcome.timeline) * INTERVAL_S
+            axes.annotate(mark.name, (mark.begin_s, 0.96 - 0.09 * (number % 4)), ha="right" if late else "left",
+                          va="top", xycoords=("data", "axes fraction"), color=_RED, fontsize=8.5,
+                          xytext=(-4 if late else 4, 0), textcoords="offset points")  # fmt: skip
 
 
 def _tail(percentile: float) -> float:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bench.latency import timeline_csv
+from bench.latency import INTERVAL_S, timeline_csv
 from bench.run import Outcome
 from bft.errors import EnvironmentFailure
 
@@ -45,7 +45,7 @@ def write(outcome: Outcome, directory: Path) -> None:
     document = outcome.document()
     (directory / "result.json").write_text(json.dumps(document, indent=2) + "\n")
     if outcome.figures is not None:
-        (directory / "timeline.csv").write_text(timeline_csv(outcome.timeline, outcome.latencies.kinds))
+        (directory / "timeline.csv").write_text(_timeline(outcome))
         for kind in outcome.latencies.kinds:
             (directory / f"{kind}.hlog").write_text(outcome.latencies.hlog(kind))
     images: list[tuple[str, str]] = []
@@ -60,6 +60,13 @@ def write(outcome: Outcome, directory: Path) -> None:
             images.append((title, plots.svg(figure)))
             (directory / f"{title.lower().replace(' ', '-')}.png").write_bytes(plots.png(figure))
     (directory / "report.html").write_text(page(document, images))
+
+
+def _timeline(outcome: Outcome) -> str:
+    end_s = max((interval.begin_s for interval in outcome.timeline), default=0.0) + INTERVAL_S
+    # What took no time is in the interval in which it happened.
+    marks = [(mark.name, mark.begin_s, max(mark.end_s or end_s, mark.begin_s + 1e-6)) for mark in outcome.marks]
+    return timeline_csv(outcome.timeline, outcome.latencies.kinds, marks)
 
 
 def warnings(document: dict[str, Any]) -> list[str]:
@@ -82,11 +89,13 @@ def warnings(document: dict[str, Any]) -> list[str]:
 def page(document: dict[str, Any], images: Sequence[tuple[str, str]]) -> str:
     """The self-contained page; `images` are titles and SVG elements."""
     options, figures, verdict = document["options"], document["figures"], document["verdict"]
-    faults = ", ".join(options["behaviours"])
+    faults = ", ".join([*options["behaviours"], *options["faults"]])
     head = (
         f"{options['replicas']} replicas, {options['clients']} clients with {options['inflight']} in flight, "
         f"bundles: {options['bundle']}, values of {options['value_size']} bytes, {options['reads']:.0%} reads, "
-        f"durability {options['durability']}" + (f", misbehaving: {faults}" if faults else "")
+        f"durability {options['durability']}"
+        + (f", links {options['network']}" if options["network"] else "")
+        + (f", faults: {faults}" if faults else "")
     )
     parts = [f"<h1>bft bench run</h1><p class=sub>{escape(head)}<br>{escape(document['began'])}</p>"]
     parts += [f"<section class=note>{escape(text)}</section>" for text in warnings(document)]
@@ -95,7 +104,7 @@ def page(document: dict[str, Any], images: Sequence[tuple[str, str]]) -> str:
     parts.append(_verdict(verdict))
     parts += [f"<section><h2>{escape(title)}</h2>{image}</section>" for title, image in images]
     if figures is not None:
-        parts += [_latencies(figures), _replicas(figures)]
+        parts += [_latencies(figures), _recovery(figures, document["marks"]), _replicas(figures)]
     parts.append(_machine(document))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
@@ -135,6 +144,23 @@ def _latencies(figures: dict[str, Any]) -> str:
     return f"<section><h2>Latency</h2>{_table(columns, rows)}</section>"
 
 
+def _recovery(figures: dict[str, Any], marks: Sequence[dict[str, Any]]) -> str:
+    if not marks:
+        return ""
+    told = {(r["after"], r["at_s"]): r for r in figures["recovery"]}
+    rows = []
+    for mark in marks:
+        found = told.get((mark["name"], mark["begin_s"]), {})
+        times = [
+            f"{mark['begin_s']:g} s",
+            "–" if mark["end_s"] is None else f"{mark['end_s']:g} s",
+            *("–" if found.get(k) is None else f"{found[k]:g} s" for k in ("first_commit_s", "recovered_s")),
+        ]
+        rows.append([mark["name"], *times])
+    columns = ("", "from#", "to#", "first operation after the pause#", "95 % of the throughput before#")
+    return f"<section><h2>What went wrong</h2>{_table(columns, rows)}</section>"
+
+
 def _replicas(figures: dict[str, Any]) -> str:
     columns = {
         "cores#": "cores",
@@ -149,7 +175,7 @@ def _replicas(figures: dict[str, Any]) -> str:
     }
     rows = [
         [
-            f"{r['id']}{' (faulty)' if r['faulty'] else ''}",
+            f"{r['id']}{' (faulty)' if r['faulty'] else ' (restarted)' if r['restarted'] else ''}",
             *("–" if r.get(k) is None else f"{r[k]:g}" for k in columns.values()),
         ]
         for r in figures["replicas"]

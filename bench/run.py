@@ -12,16 +12,19 @@ from typing import Any, Final, Protocol
 
 import bft
 from bench import machine
-from bench.cluster import Cluster, create, machine_busy_s, workplace
+from bench.cluster import Cluster, initialise, machine_busy_s, start, usage_of, workplace
+from bench.faults import stays_down
 from bench.figures import Edge, Span, figures, view_changes
 from bench.history import KeyHistory, wrong_values
+from bench.injector import Injector, Mark
 from bench.latency import Interval, Latencies
+from bench.links import Links, Profile, proxied
 from bench.load import Worker, workers
 from bench.options import Options
 from bench.verdict import Seen, Verdict
 from bft.errors import BftError
 
-SCHEMA: Final = "bft-bench-run/1"
+SCHEMA: Final = "bft-bench-run/2"
 _START_S: Final = 0.3  # for the word to get round before the warm-up begins
 _SAMPLE_S: Final = 0.5
 _SETTLE_S: Final = 30.0
@@ -61,7 +64,7 @@ class Outcome:
     timeline: list[Interval] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     changes: list[Span] = field(default_factory=list)
-    faults: dict[int, float | None] = field(default_factory=dict)  # replica -> when it really began; None: always
+    marks: list[Mark] = field(default_factory=list)  # what went wrong, when it really did
     errors: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
     verdict: Verdict = field(default_factory=lambda: Verdict(()))
@@ -77,7 +80,7 @@ class Outcome:
             "figures": self.figures,
             "errors": self.errors,
             "options": self.options.document(),
-            "faults": [{"replica": i, "began_s": at_s} for i, at_s in sorted(self.faults.items())],
+            "marks": [mark.document() for mark in self.marks],
             "machine": self.machine,
             "crypto_floor": self.floor,
         }
@@ -129,28 +132,38 @@ async def run(options: Options, show: Show) -> Outcome:
         outcome = Outcome(
             options=options, machine=machine.describe(), floor=machine.crypto_floor(), began=datetime.now(UTC)
         )
-        if options.cluster is None:
-            show.step(f"{options.replicas} replicas on this machine, durability {options.durability}")
-            cluster = await create(
-                scratch / "cluster",
-                options.replicas,
-                behaviours=[fault.specification for fault in options.faults],
-                durability=options.durability,
-            )
-        else:
-            cluster = Cluster(options.cluster)
-            for replica in cluster.replicas:
-                cluster.pid(replica)  # it must run here
-        outcome.faults = {fault.replica: None for fault in options.faults if fault.at_s is None}
-        await _Measurement(outcome, cluster, show, interrupts, scratch).carry_out()
+        async with contextlib.AsyncExitStack() as stack:
+            links: Links | None = None
+            if options.cluster is None:
+                show.step(f"{options.replicas} replicas on this machine, durability {options.durability}")
+                await initialise(scratch / "cluster", options.replicas)
+                if options.needs_proxies:
+                    profile = options.network or Profile()
+                    links = await stack.enter_async_context(proxied(scratch / "cluster", profile))
+                behaviours = [fault.specification for fault in options.faults]
+                cluster = await start(scratch / "cluster", behaviours=behaviours, durability=options.durability)
+            else:
+                cluster = Cluster(options.cluster)
+                for replica in cluster.replicas:
+                    cluster.pid(replica)  # it must run here
+            await _Measurement(outcome, cluster, links, show, interrupts, scratch).carry_out()
     return outcome
 
 
 class _Measurement:
     """The part of a run for which there is a cluster."""
 
-    def __init__(self, outcome: Outcome, cluster: Cluster, show: Show, interrupts: Interrupts, scratch: Path) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        cluster: Cluster,
+        links: Links | None,
+        show: Show,
+        interrupts: Interrupts,
+        scratch: Path,
+    ) -> None:
         self._outcome = outcome
+        self._links = links
         self._options = outcome.options
         self._cluster = cluster
         self._show = show
@@ -159,7 +172,7 @@ class _Measurement:
         self._begin_s = 0.0  # CLOCK_MONOTONIC
         self._seconds = 0.0
         self._edges: dict[int, tuple[Edge, Edge]] = {}
-        self._busy_s = 0.0  # CPU seconds that the whole machine worked meanwhile
+        self._busy_s = 0.0  # CPU seconds that the whole machine, but for proxies of ours, worked meanwhile
 
     async def carry_out(self) -> None:
         options, show = self._options, self._show
@@ -180,9 +193,12 @@ class _Measurement:
         for worker in load:
             worker.go(self._begin_s)
         if await self._wait(self._begin_s, load, stop):
-            busy_s, first = machine_busy_s(), await self._ends()
-            await self._until_end(load, stop)
-            self._busy_s = machine_busy_s() - busy_s
+            busy_s, first = self._busy(), await self._ends()
+            injector = Injector(self._options, self._cluster, self._links, self._show.step)
+            self._outcome.marks = injector.marks
+            async with injector.running(self._begin_s):
+                await self._wait(self._begin_s + self._options.duration_s, load, stop)
+                self._busy_s = self._busy() - busy_s
             last = await self._ends()
             self._edges = {replica: (first[replica], last[replica]) for replica in self._cluster.replicas}
         self._seconds = max(0.0, min(time.monotonic() - self._begin_s, self._options.duration_s))
@@ -190,15 +206,9 @@ class _Measurement:
             for worker in load:
                 worker.stop()
 
-    async def _until_end(self, load: list[Worker], stop: asyncio.Event) -> None:
-        """Trigger each fault in its turn; sample all the while."""
-        for fault in sorted((f for f in self._options.faults if f.at_s is not None), key=lambda f: f.at_s or 0.0):
-            if not await self._wait(self._begin_s + (fault.at_s or 0.0), load, stop):
-                return
-            self._cluster.misbehave(fault.replica)
-            self._outcome.faults[fault.replica] = round(time.monotonic() - self._begin_s, 3)
-            self._show.step(f"replica {fault.replica} begins to misbehave: {fault.behaviour}")
-        await self._wait(self._begin_s + self._options.duration_s, load, stop)
+    def _busy(self) -> float:
+        proxies = None if self._links is None else usage_of(self._links.pid)
+        return machine_busy_s() - (0.0 if proxies is None else proxies.cpu_s)
 
     async def _wait(self, until_s: float, load: list[Worker], stop: asyncio.Event) -> bool:
         """Sample and show progress until then; False if it is to end early."""
@@ -231,14 +241,15 @@ class _Measurement:
 
     async def _inspect(self, results: list[dict[str, Any]]) -> Seen:
         """What the cluster holds now, and what its replicas say."""
-        faulty = {fault.replica for fault in self._options.faults}
-        statuses = await self._settled(faulty)
+        faulty, down = self._options.faulty, stays_down(self._options.events)
+        statuses = await self._settled(faulty | down)
         histories = {
             key.encode(): KeyHistory.of(document) for result in results for key, document in result["histories"].items()
         }
         executed = None
-        if self._options.cluster is None:
-            counts = [s["executed_operations"] for i, s in statuses.items() if s is not None and i not in faulty]
+        undisturbed = self._options.undisturbed
+        if self._options.cluster is None and undisturbed:
+            counts = [s["executed_operations"] for i, s in statuses.items() if s is not None and i in undisturbed]
             executed = max(counts, default=0) - self._options.clients  # each registered once
         violations = [text for result in results for text in result["violations"]]
         return Seen(
@@ -248,11 +259,12 @@ class _Measurement:
             keys=len(histories),
             wrong=await self._read_back(histories),
             faulty=faulty,
+            down=down,
             statuses=statuses,
             executed=executed,
         )
 
-    async def _settled(self, faulty: set[int]) -> dict[int, dict[str, Any] | None]:
+    async def _settled(self, excused: set[int]) -> dict[int, dict[str, Any] | None]:
         """The replicas' statuses, once the correct ones have executed the same; after a while, however they are."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
@@ -260,7 +272,7 @@ class _Measurement:
             stands = {
                 None if status is None else (status["last_executed"], status["state_root"])
                 for replica, status in statuses.items()
-                if replica not in faulty
+                if replica not in excused
             }
             if (len(stands) == 1 and None not in stands) or time.monotonic() > deadline:
                 return statuses
@@ -289,7 +301,9 @@ class _Measurement:
         for result in results:
             for text, count in result["errors"].items():
                 outcome.errors[text] = outcome.errors.get(text, 0) + count
-        correct = [replica for replica in self._cluster.replicas if replica not in outcome.faults]
+        everyone = [replica for replica in self._cluster.replicas if replica not in self._options.faulty]
+        correct = self._options.undisturbed if self._options.cluster is None else everyone
+        correct = correct or everyone
         events = [event for event in self._cluster.view_events() if event.replica in correct]
         epoch_s = time.time() - (time.monotonic() - self._begin_s)
         outcome.changes = view_changes(events, len(correct), epoch_s=epoch_s, until_s=self._seconds)
@@ -305,6 +319,7 @@ class _Measurement:
                 workers_cpu_s=[result["cpu_s"] for result in results],
                 busy_s=self._busy_s,
                 floor=outcome.floor,
-                faulty=outcome.faults,
+                faulty=self._options.faulty,
+                marks=outcome.marks,
                 changes=outcome.changes,
             )

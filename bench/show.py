@@ -89,6 +89,10 @@ def summary(console: Console, outcome: Outcome) -> None:
     for change in figures["view_changes"]:
         took_ms = (change["end_s"] - change["begin_s"]) * 1000
         console.print(f"view    {change['view']} entered after {took_ms:,.0f} ms, at {change['begin_s']:g} s")
+    for found in figures["recovery"]:
+        told = ["never" if found[k] is None else f"{found[k]:g} s" for k in ("first_commit_s", "recovered_s")]
+        console.print(f"fault   {found['after']} at {found['at_s']:g} s: operations again after {told[0]}, "
+                      f"95 % of the throughput after {told[1]}", markup=False)  # fmt: skip
     for text in warnings(outcome.document()):
         console.print(f"[yellow]note    {text}[/]")
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench.options import Fault, Options
+from bench.faults import Fault
+from bench.options import Options
 
 _EQUIVOCATES_S: Final = 4.0
 

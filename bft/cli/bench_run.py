@@ -70,8 +70,27 @@ _LOAD: Final = (
         "--behaviour",
         "behaviours",
         multiple=True,
-        metavar="N=NAME[@Ts]",
-        help="Replica N misbehaves, T seconds after the measurement began.",
+        metavar="N=NAME[@Ts[..Ts]]",
+        help="Replica N misbehaves, from T seconds after the measurement began on, or only until then.",
+    ),
+    click.option(
+        "--fault",
+        "events",
+        multiple=True,
+        metavar="KIND:WHO@Ts[..Ts]",
+        help="crash:2@5s, crash:2@5s..8s (and back), restart:2@5s, pause:1@3s..6s, partition:0|1,2,3@3s..6s, "
+        "partition:0>1@3s..6s, network:wan@3s..6s.",
+    ),
+    click.option(
+        "--network",
+        metavar="PROFILE",
+        help="Links between replicas: lan, wan, ms=20 or ms=20,mbit=50, each way.  [default: none of ours between]",
+    ),
+    click.option(
+        "--script",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A TOML file with more of these: behaviours = [...], faults = [...].",
     ),
 )
 
@@ -98,14 +117,20 @@ def options_of(
     rate: str | None,
     durability: str | None,
     behaviours: tuple[str, ...],
+    events: tuple[str, ...],
+    network: str | None,
+    script: Path | None,
 ) -> "Options":
     """The run that the options say.  Raises click.UsageError or ConfigurationError."""
-    from bench.options import Fault, Options
+    from bench.faults import Event, Fault, read_script
+    from bench.links import Profile
+    from bench.options import Options
     from bench.rate import Rate
     from bft.config import load_cluster
 
     if cluster is not None and (replicas is not None or durability is not None):
         raise click.UsageError("--cluster names a cluster that runs already: leave out --replicas and --durability")
+    scripted = ((), ()) if script is None else read_script(script)
     return Options(
         replicas=len(load_cluster(cluster).replicas) if cluster is not None else replicas or 4,
         cluster=cluster,
@@ -119,7 +144,9 @@ def options_of(
         warmup_s=warmup,
         rate=None if rate is None else Rate.parse(rate),
         durability=durability or "fsync",
-        faults=tuple(Fault.parse(text) for text in behaviours),
+        faults=(*(Fault.parse(text) for text in behaviours), *scripted[0]),
+        events=(*(Event.parse(text) for text in events), *scripted[1]),
+        network=None if network is None else Profile.parse(network),
     )
 
 

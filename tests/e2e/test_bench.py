@@ -58,7 +58,7 @@ def test_a_run_with_an_equivocating_primary_is_measured_and_found_safe(tmp_path)
     assert process.returncode == ExitCode.OK, err
     document = result(tmp_path)
     assert json.loads(out) == document
-    assert document["schema"] == "bft-bench-run/1"
+    assert document["schema"] == "bft-bench-run/2"
     assert document["verdict"]["safe"]
     assert [change["view"] for change in document["figures"]["view_changes"]] == [1]
     rows = [line.split(",") for line in (tmp_path / "out" / "timeline.csv").read_text().splitlines()[1:]]
@@ -66,6 +66,29 @@ def test_a_run_with_an_equivocating_primary_is_measured_and_found_safe(tmp_path)
     assert sum(int(row[1]) + int(row[2]) for row in rows) == document["figures"]["operations"] > 0
     assert (tmp_path / "out" / "report.html").read_text().count("<svg") == 3
     assert not re.search(r'(src|href)="http', (tmp_path / "out" / "report.html").read_text())
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_crashes_pauses_and_partitions_are_in_every_output_and_lose_nothing(tmp_path):
+    (tmp_path / "script.toml").write_text('faults = ["pause:3@1.6s..1.9s", "partition:0>1@2.2s..2.6s"]\n')
+    process = start(
+        tmp_path, "--duration", "4", "--warmup", "0.5", "--clients", "1", "--inflight", "8", "--keys", "100",
+        "--behaviour", "0=delay(ms=20)@0.2s..0.6s", "--fault", "crash:2@1s..1.4s", "--network", "ms=1",
+        "--script", str(tmp_path / "script.toml"),
+    )  # fmt: skip
+    _, err = process.communicate()
+    assert process.returncode == ExitCode.OK, err
+    document = result(tmp_path)
+    marks = [mark["name"] for mark in document["marks"]]
+    assert marks == ["replica 0: delay(ms=20)", "crash 2", "pause 3", "partition 0>1"]
+    assert all(mark["begin_s"] < mark["end_s"] for mark in document["marks"])
+    assert [found["after"] for found in document["figures"]["recovery"]] == marks
+    assert document["options"]["network"] == "ms=1"
+    for output in ("timeline.csv", "report.html"):
+        text = (tmp_path / "out" / output).read_text()
+        assert "crash 2" in text
+        assert "pause 3" in text
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
 

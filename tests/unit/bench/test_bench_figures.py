@@ -3,7 +3,7 @@
 import pytest
 
 from bench.cluster import ViewEvent
-from bench.figures import Span, longest_pause_s, recovery_s, view_changes
+from bench.figures import Span, first_commit_s, longest_pause_s, recovery_s, view_changes
 from bench.latency import Interval
 
 
@@ -45,3 +45,9 @@ def test_a_run_that_never_recovers_says_so():
 
 def test_a_fault_without_any_effect_costs_no_recovery():
     assert recovery_s(timeline(*[10] * 40), 2.0) == 0.0
+
+
+def test_the_first_operation_after_a_fault_ends_the_pause_that_follows_it():
+    assert first_commit_s(timeline(*[10] * 21, *[0] * 5, 1, *[0] * 3, 9), 2.0) == pytest.approx(0.6)
+    assert first_commit_s(timeline(*[10] * 40), 2.0) == 0.0
+    assert first_commit_s(timeline(*[10] * 20, *[0] * 20), 2.0) is None

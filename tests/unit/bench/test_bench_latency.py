@@ -58,7 +58,14 @@ def test_nothing_measured_gives_no_percentiles():
 def test_the_csv_has_a_row_for_each_interval():
     latencies = Latencies.merged([recorded(10).document()])
     assert timeline_csv(latencies.timeline(0.2), ["put"]).splitlines() == [
-        "begin_s,put_operations,p50_us,p99_us,max_us",
-        "0.0,10,5000,10000,10000",
-        "0.1,0,,,",
+        "begin_s,put_operations,p50_us,p99_us,max_us,faults",
+        "0.0,10,5000,10000,10000,",
+        "0.1,0,,,,",
     ]
+
+
+def test_the_csv_names_what_was_wrong_in_each_interval():
+    latencies = Latencies.merged([{"put": {"0": [1], "2": [1]}}])
+    marks = [("crash 1", 0.05, 0.15), ("partition 0|1,2,3", 0.1, 0.1001)]
+    told = [line.split(",", 5)[5] for line in timeline_csv(latencies.timeline(0.3), ["put"], marks).splitlines()[1:]]
+    assert told == ["crash 1", '"crash 1; partition 0|1,2,3"', ""]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.options import Fault, Options
+from bench.faults import Fault
+from bench.options import Options
 from bft.cli import main
 from bft.errors import ConfigurationError, ExitCode
 

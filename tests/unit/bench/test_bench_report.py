@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bench import report
+from bench.faults import Fault
 from bench.latency import Latencies
-from bench.options import Fault, Options
+from bench.options import Options
 from bench.run import Outcome
 from bench.suite import COLUMNS, rows
 from bench.verdict import Check, Verdict

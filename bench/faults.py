@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, Self
 
 from bench.links import Profile
-from bft.core.quorum import Quorums
 from bft.errors import ConfigurationError, EnvironmentFailure
 from bft.testing.byzantine import parse
 
@@ -133,7 +132,8 @@ class Event:
         if ">" in self.target:
             return {receiver for _, receiver in cut}
         reached = {i: replicas - sum((i, other) in cut for other in range(replicas)) for i in range(replicas)}
-        return {i for i, size in reached.items() if size < Quorums.of(replicas).quorum}
+        quorum = (replicas + (replicas - 1) // 3 + 2) // 2
+        return {i for i, size in reached.items() if size < quorum}
 
 
 def read_script(path: Path) -> tuple[tuple[Fault, ...], tuple[Event, ...]]:

@@ -43,6 +43,7 @@ class PendingRequests:
         self._head_since_ns = 0  # when the present oldest became the oldest, monotonic
         self._unproposed: OrderedDict[RequestId, None] = OrderedDict()  # in order of hearing
         self._turns = Turns()  # the same ones, in the order of proposing
+        self._brought = Turns()  # the same ones, each with who brought it alone
         self._bytes = 0
         self._of_origin: dict[Origin, list[int]] = {}  # [requests, bytes] that each link brought
 
@@ -66,8 +67,9 @@ class PendingRequests:
             or size + len(request.payload) > self._parameters.pending_bytes_per_origin_max
         ):
             return Rejection.OVERLOADED
+        share = (requests + 1, size + len(request.payload))
         while not self._has_room(len(request.payload)):
-            if not self._drop_one_of_the_largest(than=requests + 1, now_ns=now_ns):
+            if not self._drop_one_of_the_largest(than=share, now_ns=now_ns):
                 return Rejection.OVERLOADED
         self._insert(request, origin=origin, now_ns=now_ns, proposed=False)
         return None
@@ -83,11 +85,16 @@ class PendingRequests:
             len(self._by_id) > self._parameters.pending_requests_max or self._bytes > self._parameters.pending_bytes_max
         )
 
-    def _drop_one_of_the_largest(self, *, than: int, now_ns: int) -> bool:
-        """Give up the newest unproposed request of whoever holds most; False if nobody holds more than that."""
-        largest = max(self._of_origin, key=lambda origin: self._of_origin[origin][0], default=None)
-        newest = self._turns.newest(largest)
-        if newest is None or self._of_origin[largest][0] <= than:
+    def _drop_one_of_the_largest(self, *, than: tuple[int, int], now_ns: int) -> bool:
+        """Give up the newest unproposed request of who holds most of what is short; False if nobody has more than that.
+
+        What somebody else brought stays, whoever waits for it too.
+        """
+        short = 0 if len(self._by_id) >= self._parameters.pending_requests_max else 1  # requests, or bytes
+        able = [origin for origin in self._of_origin if self._brought.length(origin)]
+        largest = max(able, key=lambda origin: self._of_origin[origin][short], default=None)
+        newest = self._brought.newest(largest)
+        if newest is None or self._of_origin[largest][short] <= than[short]:
             return False
         self.remove(newest, now_ns=now_ns)
         return True
@@ -133,9 +140,8 @@ class PendingRequests:
             if entry is not None and entry.origin is None and self._is_over():
                 self.remove(request.message.id, now_ns=now_ns)
             elif entry is not None:
-                entry.proposed = False
-                entry.queued = [entry.origin]
-                self._unproposed[request.message.id] = None
+                self._set_proposed(entry)  # catch-up brings batches with what is unproposed here, and in turns
+                self._set_unproposed(entry)
                 self._unproposed.move_to_end(request.message.id, last=False)
                 self._turns.lead(entry.origin, request.message.id)
 
@@ -170,13 +176,12 @@ class PendingRequests:
                 if not self._is_over():
                     break
         self._turns.clear()
-        for request_id, entry in self._by_id.items():
-            entry.proposed = False
+        self._brought.clear()
+        self._unproposed.clear()
+        for entry in self._by_id.values():
             entry.heard_ns = now_ns
-            entry.queued = [entry.origin]
-            self._turns.add(entry.origin, request_id)
+            self._set_unproposed(entry)
         self._head_since_ns = now_ns
-        self._unproposed = OrderedDict.fromkeys(self._by_id)
 
     def deadline_ns(self, timeout_ns: int, *, patient_from_ns: int) -> int:
         """When the oldest request, there must be one, has to be executed; monotonic, as ``patient_from_ns``.
@@ -211,18 +216,25 @@ class PendingRequests:
         """It is nobody's turn to be taken any more."""
         entry.proposed = True
         self._unproposed.pop(entry.request.message.id, None)
+        self._brought.discard(entry.origin, entry.request.message.id)
         for origin in entry.queued:
             self._turns.discard(origin, entry.request.message.id)
         entry.queued = []
+
+    def _set_unproposed(self, entry: PendingRequest) -> None:
+        """It is in the turn of who brought it, and in no other."""
+        entry.proposed = False
+        entry.queued = [entry.origin]
+        self._unproposed[entry.request.message.id] = None
+        self._turns.add(entry.origin, entry.request.message.id)
+        self._brought.add(entry.origin, entry.request.message.id)
 
     def _insert(self, request: Authenticated[Request], *, origin: Origin, now_ns: int, proposed: bool) -> None:
         if not self._by_id:
             self._head_since_ns = now_ns
         entry = self._by_id[request.message.id] = PendingRequest(request, now_ns, origin, proposed)
         if not proposed:
-            entry.queued.append(origin)
-            self._unproposed[request.message.id] = None
-            self._turns.add(origin, request.message.id)
+            self._set_unproposed(entry)
         self._bytes += len(request.payload)
         share = self._of_origin.setdefault(origin, [0, 0])
         share[0] += 1

@@ -11,7 +11,11 @@ REGISTRY = Registry(4)
 
 
 def request(client, number):
-    return ClientSigner(REGISTRY, client).sign(Request(client, 1, number, 0, RequestKind.APPLICATION, (b"x",)))
+    return large_request(client, number, 1)
+
+
+def large_request(client, number, size):
+    return ClientSigner(REGISTRY, client).sign(Request(client, 1, number, 0, RequestKind.APPLICATION, (bytes(size),)))
 
 
 def pending(**limits):
@@ -133,3 +137,37 @@ def test_what_does_not_fit_into_results_is_given_up_when_only_a_proposal_holds_i
     table.add_proposed(proposed, now_ns=0)
     table.put_back(proposed, now_ns=0)
     assert len(table) == 2
+
+
+def test_what_is_put_back_is_in_no_other_turn_any_more():
+    """A batch that catch-up brought holds requests that stood unproposed here, in their backups' turns as well."""
+    table = pending(batch_requests_max=1)
+    offer(table, ALICE, (1, 2))
+    offer(table, ALICE, (1,), origin=2)
+    table.put_back([request(ALICE, 1)], now_ns=0)
+    assert numbers(table.take(), ALICE) == [1]
+    table.remove((ALICE, 1, 1), now_ns=0)
+    assert numbers(table.take(), ALICE) == [2]
+
+
+def test_who_holds_most_bytes_gives_way_when_bytes_are_short():
+    """Else a few clients with large requests have those with many small ones pushed out."""
+    size = len(request(ALICE, 1).payload)
+    table = pending(pending_bytes_max=60 * size)
+    offer(table, ALICE, range(1, 21))
+    table.add(large_request(BOB, 1, 19 * size), origin=BOB, now_ns=0)
+    table.add(large_request(BOB, 2, 19 * size), origin=BOB, now_ns=0)
+    assert offer(table, CAROL, range(1, 6)) == [None] * 5
+    assert len(numbers(table.requests(), ALICE)) == 20
+    assert numbers(table.requests(), BOB) == [1]
+
+
+def test_what_a_backup_waits_for_too_is_not_given_up_for_what_that_backup_brought():
+    """Else a backup that brought most has another client's request dropped by saying that it waits for it."""
+    table = pending(pending_requests_max=8)
+    offer(table, CAROL, range(1, 8), origin=2)
+    offer(table, ALICE, (1,))
+    assert offer(table, ALICE, (1,), origin=2) == [Rejection.DUPLICATE]
+    assert offer(table, BOB, (1,)) == [None]
+    assert (ALICE, 1, 1) in table
+    assert (CAROL, 1, 7) not in table

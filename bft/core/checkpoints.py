@@ -31,6 +31,7 @@ class Checkpoints:
         self._certified: set[Seq] = set()  # checkpoints whose certificate went to the log, above `_truncated`
         self._truncated: Seq = 0
         self._withdrawn: set[Seq] = set()  # our votes that may be of a wrong state: not repeated
+        self._forgotten: Seq = 0  # up to here we may have cast votes that we do not hold any more: none is cast again
         self.stable: CheckpointCertificate = GENESIS  # the highest proven
 
     @property
@@ -50,14 +51,17 @@ class Checkpoints:
         said = self._votes.get(self._context.id, {}).get(seq)
         if said is not None and said.message.root != root:
             self._withdrawn.add(seq)
-        elif seq > self.stable.seq and not self._context.voice.mute:
+        elif self._may_vote(seq) and not self._context.voice.mute:
             self._vote(seq, root, out)
 
     def speak(self, out: Outbox) -> None:
         """Mute no more: vote for our states above the stable checkpoint."""
         for seq, root in sorted(self._roots.items()):
-            if seq > self.stable.seq and seq not in self._votes.get(self._context.id, {}):
+            if self._may_vote(seq) and seq not in self._votes.get(self._context.id, {}):
                 self._vote(seq, root, out)
+
+    def _may_vote(self, seq: Seq) -> bool:
+        return seq > max(self.stable.seq, self._forgotten)
 
     def highest_of(self, replica: ReplicaId) -> Seq:
         """The highest checkpoint that we hold this replica's vote for; 0 if none."""
@@ -161,4 +165,7 @@ class Checkpoints:
         votes[vote.message.seq] = vote
         while len(votes) > self._slots_max:
             # A correct sender's votes lie in one window, so only its oldest go; a liar pushes out only its own.
-            del votes[min(votes)]
+            oldest = min(votes)
+            del votes[oldest]
+            if vote.message.replica == self._context.id:  # caught up far beyond the stable checkpoint that we know
+                self._forgotten = max(self._forgotten, oldest)

@@ -103,8 +103,13 @@ class Execution:
         self._continue_from(seq)
 
     def replace(self, seq: Seq) -> list[CertifiedBatch]:
-        """As ``adopt``, in place of a wrong state: what was executed after ``seq``, to be executed again."""
-        again = [certified for executed, certified in self._archive.items() if executed > seq]
+        """As ``adopt``, in place of a wrong state: what was executed after ``seq``, to be executed again.
+
+        Nothing if the archive let go of the next one, as it may once a later checkpoint is stable.
+        """
+        again: list[CertifiedBatch] = []
+        while (certified := self._archive.get(seq + len(again) + 1)) is not None:
+            again.append(certified)
         self._continue_from(seq)
         return again
 

@@ -6,7 +6,9 @@ from bft.core import effects
 from bft.core.events import StateDamaged
 from bft.core.messages import (
     Batch,
+    Batches,
     BatchResult,
+    CertifiedBatch,
     Checkpoint,
     CheckpointCertificate,
     FetchState,
@@ -14,6 +16,7 @@ from bft.core.messages import (
     Reply,
     StableCheckpoint,
     StateChunk,
+    Status,
 )
 from bft.statemachine import StateMachine
 from tests.paper.stage import Stage, executed, sent
@@ -35,10 +38,10 @@ class Register(StateMachine):
 class Pair:
     """An honest backup and one whose service is wrong at some batches; the test plays the other two replicas."""
 
-    def __init__(self) -> None:
+    def __init__(self, **parameters: int) -> None:
         self.service = Register()
-        self.honest = Stage(n=4, me=HONEST, service=Register())
-        self.wrong = Stage(n=4, me=WRONG, service=self.service)
+        self.honest = Stage(n=4, me=HONEST, service=Register(), **parameters)
+        self.wrong = Stage(n=4, me=WRONG, service=self.service, **parameters)
         self._order(1, registration=True)
 
     def _order(self, seq: int, *, registration: bool = False) -> None:
@@ -56,6 +59,19 @@ class Pair:
             self.service.wrong = seq == wrong_at
             self._order(seq)
         self.service.wrong = False
+
+    def catch_up(self, first: int, last: int) -> None:
+        """Both execute what they have from replica 0 only, with its proof."""
+        for stage in (self.honest, self.wrong):
+            batches = [Batch(10**18, (stage.request(s, session=self._session(stage)),)) for s in range(first, last + 1)]
+            certified = tuple(
+                CertifiedBatch(batch, tuple(stage.commit(r, seq=seq, digest=batch.digest) for r in (0, 1, 3)))
+                for seq, batch in enumerate(batches, first)
+            )
+            stage.receive(0, Status(0, True, last, 0, first))
+            stage.wait(3 * stage.parameters.idle_status_interval_ns)
+            stage.receive(0, Batches(certified))
+            assert stage.replica.last_executed == last
 
     def certificate(self, seq: int) -> StableCheckpoint:
         root = {c.seq: c.root for c in sent(self.honest.effects, Checkpoint)}[seq]
@@ -135,6 +151,36 @@ def test_it_never_votes_for_two_roots_of_one_checkpoint():
     pair.wrong.restart()
     assert sent(pair.wrong.effects, Checkpoint) == sent(pair.wrong.effects, Checkpoint)[:2]
     assert pair.wrong.replica.last_executed == 8
+
+
+def test_what_the_archive_let_go_of_during_a_repair_is_not_executed_again():
+    """A later checkpoint became stable meanwhile, and the batches up to it are more than the archive keeps."""
+    pair = Pair(archive_batches_max=2)
+    pair.order(2, 8, wrong_at=4)
+    pair.honest.receive(0, pair.certificate(4))
+    happened = pair.wrong.receive(0, pair.certificate(4))
+    pair.wrong.receive(0, pair.certificate(8))
+    happened = pair.serve(happened)
+    assert [e.seq for e in notes(happened, effects.Repaired)] == [4]
+    assert executed(happened) == []
+    pair.honest.receive(0, pair.certificate(8))
+    pair.serve(pair.wrong.wait(pair.wrong.parameters.idle_status_interval_ns))
+    assert pair.wrong.replica.state_root == pair.honest.replica.state_root
+
+
+def test_a_vote_that_more_recent_ones_pushed_out_is_not_cast_again_for_another_root():
+    """Catch-up executes far beyond our stable checkpoint, when its certificates are lost."""
+    pair = Pair()
+    pair.order(2, 4)
+    pair.honest.receive(0, pair.certificate(4))
+    pair.wrong.receive(0, pair.certificate(4))
+    pair.order(5, 8, wrong_at=7)
+    pair.catch_up(9, 24)
+    happened = pair.wrong.step(StateDamaged())
+    happened += pair.serve(happened)
+    assert executed(happened) == list(range(5, 25))
+    said = set(sent(pair.wrong.effects, Checkpoint))
+    assert sorted(checkpoint.seq for checkpoint in said) == [4, 8, 12, 16, 20, 24]
 
 
 def test_who_diverges_again_soon_has_to_stop():

@@ -28,6 +28,7 @@ class Escort:
         self._context = context
         self._current = current
         self._favours: dict[ReplicaId, Favour] = {}
+        self._unasked: dict[ReplicaId, list[int]] = {}  # by primary: since when, monotonic, and how many
 
     def on_query(self, sender: ReplicaId, query: QueryStable, *, stable: Seq, now_ns: int) -> None:
         """Grant what can be true: an honest H is two windows above a checkpoint that is stable."""
@@ -41,6 +42,24 @@ class Escort:
     def wants_batch(self, seq: Seq) -> bool:
         """A batch without requests is wanted at this sequence number."""
         return any(seq <= favour.until for favour in self._favours.values())
+
+    def tolerates_batch(self, primary: ReplicaId, *, now_ns: int) -> bool:
+        """A batch without requests that nobody asked us for is still no fault of this primary.
+
+        Who asked it may keep that from us, to have us depose it.  So every replica may have asked it, once in an
+        interval that begins when it likes; a faulty primary makes us write no more than that.
+        """
+        parameters = self._context.parameters
+        since_ns, count = self._unasked.get(primary, (now_ns, 0))
+        most = 2 * self._context.quorums.n * 2 * parameters.window
+        return now_ns >= since_ns + parameters.rejoin_interval_ns or count < most
+
+    def note_unasked(self, primary: ReplicaId, *, now_ns: int) -> None:
+        """We took such a batch."""
+        unasked = self._unasked.setdefault(primary, [now_ns, 0])
+        if now_ns >= unasked[0] + self._context.parameters.rejoin_interval_ns:
+            unasked[:] = [now_ns, 0]
+        unasked[1] += 1
 
     def view_wanted(self, sender: ReplicaId, query: QueryStable, *, stable: Seq) -> View | None:
         """The view after which to change for this peer: it has passed its H and needs a higher one, or it is primary.

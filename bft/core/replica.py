@@ -22,6 +22,7 @@ from bft.core.events import (
 from bft.core.evidence import proves
 from bft.core.invariants import invariant
 from bft.core.messages import (
+    NULL_DIGEST,
     Authenticated,
     Batch,
     Batches,
@@ -300,10 +301,14 @@ class Replica(Parts):
             return out.reject(sender, proposal, Rejection.NOT_PRIMARY)
         if not self._is_current(sender, proposal, view=header.view, seq=header.seq, out=out):
             return None
-        empty = self._escort.wants_batch(header.seq) or header.seq <= self._rejoining.until
+        wanted = self._escort.wants_batch(header.seq) or header.seq <= self._rejoining.until
+        is_null = proposal.batch.digest == NULL_DIGEST  # for new views only
+        empty = wanted or (not is_null and self._escort.tolerates_batch(sender, now_ns=now.monotonic_ns))
         convictions = self._execution.convictions
         verdict = self._ordering.on_proposal(proposal, out, wall_ns=now.wall_ns, convictions=convictions, empty=empty)
         if self._report(verdict, sender, proposal, now, out):
+            if not (wanted or proposal.batch.requests or proposal.batch.evidence):
+                self._escort.note_unasked(sender, now_ns=now.monotonic_ns)
             self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)
         return None
 

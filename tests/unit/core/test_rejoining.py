@@ -324,14 +324,31 @@ class TestEscort:
         made = [helper.view_wanted(2, query, stable=2 * L) for _ in range(1000)]
         assert len([view for view in made if view is not None]) == 6
 
+    def test_what_nobody_asked_for_is_counted_for_each_primary_in_an_interval(self):
+        helper, interval_ns = escort(), Parameters(n=4).rejoin_interval_ns
+        for _ in range(4 * 4 * L):
+            assert helper.tolerates_batch(1, now_ns=0)
+            helper.note_unasked(1, now_ns=0)
+        assert not helper.tolerates_batch(1, now_ns=interval_ns - 1)
+        assert helper.tolerates_batch(2, now_ns=0)
+        helper.note_unasked(1, now_ns=interval_ns)
+        assert helper.tolerates_batch(1, now_ns=interval_ns)
+
     def test_a_view_far_away_is_not_led_to(self):
         helper, query = escort(), QueryStable(1, 2 * L, 2**40)
         helper.on_query(2, query, stable=0, now_ns=0)
         assert helper.view_wanted(2, query, stable=2 * L) is None
 
 
-def test_an_empty_batch_is_refused_unless_a_silent_replica_waits_for_it(stage):
+def test_an_empty_batch_that_nobody_asked_us_for_may_be_what_somebody_asked_the_primary_for(stage):
+    empty = Batch(stage.now.wall_ns, ())
+    assert said(stage.receive(0, stage.proposal(seq=1, batch=empty))) == ["Prepare"]
+
+
+def test_a_primary_that_proposes_nothing_for_ever_is_refused_unless_a_silent_replica_waits_for_it(stage):
     """Else a faulty primary could make all of them write the log for nothing."""
+    for _ in range(4 * 4 * L):
+        stage.replica._escort.note_unasked(0, now_ns=stage.now.monotonic_ns)
     empty = Batch(stage.now.wall_ns, ())
     assert said(stage.receive(0, stage.proposal(seq=1, batch=empty))) == []
     stage.receive(3, QueryStable(9, 2 * L, 3))

@@ -57,8 +57,14 @@ def test_a_type_that_the_link_does_not_take_is_refused(kind):
     assert f"type {kind}" in refusal(frame(kind, b"\x90"))
 
 
-def test_clients_get_through_only_what_clients_send():
-    assert set(LIMITS.client) == {MessageType.HELLO, MessageType.REQUEST, MessageType.QUERY, MessageType.WATCH}
+def test_clients_get_through_only_what_clients_and_administrators_send():
+    assert set(LIMITS.client) == {
+        MessageType.HELLO,
+        MessageType.REQUEST,
+        MessageType.QUERY,
+        MessageType.WATCH,
+        MessageType.FETCH_STATE,
+    }
     assert "type 18" in refusal(STATUS, LIMITS.client)
 
 

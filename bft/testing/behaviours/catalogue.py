@@ -158,7 +158,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "lying_checkpoints",
         lambda: backup.LyingCheckpoints(split=False),
-        *(_B, "CHECKPOINTs with a wrong root", 0, 0.9),
+        *(_B, "CHECKPOINTs with a wrong root", 0, 0.9, _POSSIBLE),
     ),
     Entry(
         "equivocate_checkpoints",
@@ -174,7 +174,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "view_max",
         lambda ms=100: view_change.ViewChangeSpam(ms * MS, 0, view_change.VIEW_MAX),
-        *(_B, "a VIEW-CHANGE for the highest view that can be written", 0, 0.9),
+        *(_B, "a VIEW-CHANGE for the highest view that can be written", 0, 0.9, _PROVEN),
     ),
     Entry(
         "huge_certificates",

@@ -67,6 +67,7 @@ class Options:
     requests: int = 12  # of each client
     operations: int = 2  # in one request, at most
     in_flight: int = 4  # requests of one client
+    fast_reads: bool = False  # clients accept results on a quorum of replies
     think_ns: int = 300 * MS  # mean pause of a client before its next request
 
     checkpoint_interval: int = 4
@@ -202,6 +203,7 @@ class Options:
         """The replicas' parameters: small windows and short time-outs, so that every edge is met often."""
         return Parameters(
             n=self.n,
+            fast_reads=self.fast_reads,
             checkpoint_interval=self.checkpoint_interval,
             window=self.window,
             pipeline_depth=min(self.pipeline_depth, self.window),

@@ -14,10 +14,11 @@ __version__: Final = "0.1.0"
 _HOMES: Final = {
     name: module
     for module, names in {
-        "bft.client": "Client ClientClosed ClientSettings Compare Delete Event EventKind Get NoReceipt NotAuthorised "
-        "Put Range Result ResultLost connect",
+        "bft.client": "Client ClientClosed ClientSettings Compare Delete Event EventKind Get NoProof NoReceipt "
+        "NotAuthorised Put Range Result ResultLost connect",
         "bft.errors": "ApplicationError BftError Compacted NoQuorum Overloaded SessionLost Timeout VerificationFailed",
         "bft.receipt": "Receipt",
+        "bft.state_proof": "StateProof",
     }.items()
     for name in names.split()
 }

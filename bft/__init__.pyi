@@ -8,6 +8,7 @@ from bft.client import Delete as Delete
 from bft.client import Event as Event
 from bft.client import EventKind as EventKind
 from bft.client import Get as Get
+from bft.client import NoProof as NoProof
 from bft.client import NoReceipt as NoReceipt
 from bft.client import NotAuthorised as NotAuthorised
 from bft.client import Put as Put
@@ -24,5 +25,6 @@ from bft.errors import SessionLost as SessionLost
 from bft.errors import Timeout as Timeout
 from bft.errors import VerificationFailed as VerificationFailed
 from bft.receipt import Receipt as Receipt
+from bft.state_proof import StateProof as StateProof
 
 __version__: str

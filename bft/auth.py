@@ -54,6 +54,8 @@ _NOT_BETWEEN_REPLICAS: Final = frozenset(  # a HELLO opens a link and is no mess
         MessageType.QUERY,
         MessageType.QUERY_ANSWER,
         MessageType.WATCH,
+        MessageType.PROVE,
+        MessageType.PROOF,
     }
 )
 

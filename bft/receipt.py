@@ -121,7 +121,7 @@ class Receipt:
         if len(data) > FILE_BYTES_MAX:
             raise VerificationFailed(f"not a receipt: it has more than {FILE_BYTES_MAX} bytes")
         try:
-            magic, version, content, checksum = _flat(data, "receipt", at_least=4, at_most=4)
+            magic, version, content, checksum = flat_items(data, "receipt", at_least=4, at_most=4)
             if magic != MAGIC:
                 raise InvalidMessage(f"it does not begin with {MAGIC}")
             if natural(version, "format version") != FORMAT_VERSION:
@@ -135,11 +135,11 @@ class Receipt:
 
     @classmethod
     def _decode_content(cls, content: bytes) -> Self:
-        fields = _flat(content, "content", at_least=8, at_most=8)
+        fields = flat_items(content, "content", at_least=8, at_most=8)
         cluster, epoch, request, signature, position, seq, results, vouchers = fields
         # Bytes within bytes, so that each is read flat: nesting would let a small file ask for much memory.
-        held = _flat(blob(results, "results", FILE_BYTES_MAX), "results", at_least=1, at_most=_RESULTS_MAX)
-        vouched = _flat(blob(vouchers, "vouchers", FILE_BYTES_MAX), "vouchers", at_least=1, at_most=_VOUCHERS_MAX)
+        held = flat_items(blob(results, "results", FILE_BYTES_MAX), "results", at_least=1, at_most=_RESULTS_MAX)
+        vouched = flat_items(blob(vouchers, "vouchers", FILE_BYTES_MAX), "vouchers", at_least=1, at_most=_VOUCHERS_MAX)
         return cls(
             text(cluster, "cluster", 64),
             natural(epoch, "epoch"),
@@ -170,17 +170,7 @@ class Receipt:
 
     def save(self, path: str | Path) -> None:
         """Write the receipt to a file, whole and durable or not at all; replaces one that is there.  Raises OSError."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            with partial.open("xb") as file:
-                file.write(self.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        save_whole(path, self.encode())
 
     # --- proof
 
@@ -218,7 +208,7 @@ class Receipt:
 
     def _verify_request(self, config: ClusterConfig, limits: Limits) -> Request:
         """The bundle, signed by its client, which has the operation that the receipt is about."""
-        request = _read(MessageType.REQUEST, self.request, limits, Request)
+        request = statement_in(MessageType.REQUEST, self.request, limits, Request)
         try:
             PublicKey(request.client)
         except InvalidKey as error:
@@ -303,7 +293,7 @@ def make_receipt(
 
 def _verify_voucher(voucher: Voucher, leaf: bytes, config: ClusterConfig, limits: Limits) -> ReplicaId:
     """Who signed the root that the path leads to.  Raises VerificationFailed."""
-    result = _read(MessageType.BATCH_RESULT, voucher.payload, limits, BatchResult)
+    result = statement_in(MessageType.BATCH_RESULT, voucher.payload, limits, BatchResult)
     signer = result.replica
     key = config.replica_keys[signer]
     if not verify(key, config.domain, MessageType.BATCH_RESULT, voucher.payload, voucher.signature):
@@ -330,7 +320,7 @@ def _sides(index: int, count: int) -> int:
 
 
 def _decode_voucher(raw: bytes) -> Voucher:
-    payload, signature, sides, path = _flat(raw, "voucher", at_least=4, at_most=4)
+    payload, signature, sides, path = flat_items(raw, "voucher", at_least=4, at_most=4)
     if len(blob(path, "path", _PATH_DIGESTS_MAX * DIGEST_SIZE)) % DIGEST_SIZE:
         raise InvalidMessage("a path is not made of digests")
     return Voucher(
@@ -341,7 +331,7 @@ def _decode_voucher(raw: bytes) -> Voucher:
     )
 
 
-def _flat(data: bytes, name: str, *, at_least: int, at_most: int) -> tuple[Any, ...]:
+def flat_items(data: bytes, name: str, *, at_least: int, at_most: int) -> tuple[Any, ...]:
     """The items of the array that ``data`` encodes canonically, none of them an array in its turn.
 
     So the memory needed is that of ``data`` and a little for each item.  Raises InvalidMessage.
@@ -368,7 +358,7 @@ def _flat(data: bytes, name: str, *, at_least: int, at_most: int) -> tuple[Any, 
     return items
 
 
-def _read(kind: MessageType, payload: bytes, limits: Limits, expected: type[T]) -> T:
+def statement_in(kind: MessageType, payload: bytes, limits: Limits, expected: type[T]) -> T:
     """The statement in a payload; nothing of it is proven.  Raises VerificationFailed."""
     try:
         statement = decode_payload(kind, payload, limits).unverified
@@ -377,6 +367,21 @@ def _read(kind: MessageType, payload: bytes, limits: Limits, expected: type[T]) 
     if not isinstance(statement, expected):
         raise VerificationFailed(f"not a {expected.__name__}")
     return statement
+
+
+def save_whole(path: str | Path, data: bytes) -> None:
+    """Write a file, whole and durable or not at all; replaces one that is there.  Raises OSError."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def public_keys(path: Path) -> ClusterConfig:

@@ -23,9 +23,11 @@ from bft.client import (
     DeleteResult,
     Entry,
     Event,
+    ProvenEntry,
     RangeResult,
     Read,
     Result,
+    Stored,
     StoreStatus,
     TxnOperation,
     TxnResult,
@@ -103,6 +105,12 @@ class SyncClient:
 
     def get(self, key: bytes, *, consistency: Consistency = "ordered", timeout: float | None = None) -> Entry | None:
         return self._run(self._client.get(key, consistency=consistency, timeout=timeout))
+
+    def prove_stored(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> Stored:
+        return self._run(self._client.prove_stored(key, max_age=max_age, timeout=timeout))
+
+    def prove(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> ProvenEntry:
+        return self._run(self._client.prove(key, max_age=max_age, timeout=timeout))
 
     def delete(self, key: bytes, *, timeout: float | None = None) -> DeleteResult:
         return self._run(self._client.delete(key, timeout=timeout))

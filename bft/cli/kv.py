@@ -5,7 +5,8 @@ it is not UTF-8.
 """
 
 import sys
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +15,10 @@ from bft.cli.kv_txn import txn
 from bft.cli.kv_watch import watch
 from bft.cli.output import examples, print_json, print_table
 from bft.errors import ExitCode
+
+if TYPE_CHECKING:
+    from bft.cli.recording import RecordingClient
+    from bft.client import Consistency, Entry
 
 _TTL: Final = click.option("--ttl", type=click.FloatRange(1e-9, 1e9), help="Remove it after so many seconds.")
 
@@ -26,7 +31,7 @@ _TTL: Final = click.option("--ttl", type=click.FloatRange(1e-9, 1e9), help="Remo
 def kv() -> None:
     """Read and write the key-value service.
 
-    All commands but watch are ordered by the cluster, reads included, and therefore linearizable.
+    All commands but watch are ordered by the cluster, reads included, and therefore linearizable; but see get.
     """
 
 
@@ -52,18 +57,67 @@ def put(key: str, value: str, *, ttl: float | None, as_json: bool, **where: Any)
             click.echo(f"revision {revision}")
 
 
-@kv.command(epilog=examples("bft kv get greeting --cluster mycluster", "bft kv get greeting --json"))
+@kv.command(
+    epilog=examples(
+        "bft kv get greeting --cluster mycluster",
+        "bft kv get greeting --json",
+        "bft kv get greeting --consistency stale --proof greeting.proof",
+    )
+)
 @click.argument("key")
+@click.option(
+    "--consistency",
+    type=click.Choice(["ordered", "linearizable", "stale"]),
+    default="ordered",
+    show_default=True,
+    help="linearizable: not ordered if the cluster has fast_reads; stale: one replica, verified, of a checkpoint.",
+)
+@click.option("--max-age", type=click.FloatRange(0), metavar="SECONDS", help="How old a stale read may be.")
+@click.option(
+    "--proof",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the proof of a stale read, for `bft receipt verify`.",
+)
 @common
-def get(key: str, *, as_json: bool, **where: Any) -> int:
-    """Print the value of KEY; exits with 1 if there is none."""
-    with asked(where, lambda client: client.get(as_bytes(key))) as entry:
+def get(
+    key: str,
+    *,
+    consistency: "Consistency",
+    max_age: float | None,
+    proof: Path | None,
+    as_json: bool,
+    **where: Any,
+) -> int:
+    """Print the value of KEY; exits with 1 if there is none.
+
+    stderr tells where a read that was not ordered comes from.
+    """
+    if consistency != "stale" and (max_age is not None or proof is not None):
+        raise click.UsageError("--max-age and --proof go with --consistency stale")
+    if consistency != "ordered" and where["receipt"] is not None:
+        raise click.UsageError("--receipt goes with --consistency ordered; a stale read has --proof")
+
+    async def ask(client: "RecordingClient") -> "tuple[Entry | None, str]":
+        if consistency == "stale":
+            found = await client.prove(as_bytes(key), max_age=max_age)
+            if proof is not None:
+                found.proof.save(proof)
+            return found.entry, f"as of checkpoint {found.seq}, {found.age_s:.1f} s ago"
+        entry = await client.get(as_bytes(key), consistency=consistency)
+        read = client.read
+        how = "" if read is None or consistency == "ordered" else f"{read.consistency}, sequence number {read.seq}"
+        return entry, how
+
+    with asked(where, ask) as (entry, how):
         if as_json:
             print_json(None if entry is None else entry_document(as_bytes(key), entry))
         elif entry is not None:
             click.echo(entry.value)
         else:
             click.echo(f"error: there is no key {key}", err=True)
+        if how:
+            click.echo(how, err=True)
         return ExitCode.OK if entry is not None else ExitCode.FAILED
 
 

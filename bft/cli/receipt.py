@@ -11,6 +11,7 @@ from bft.errors import VerificationFailed
 
 if TYPE_CHECKING:
     from bft.receipt import Verified
+    from bft.state_proof import Proven
 
 _KEY_VALUE: Final = "bft.statemachine.kv:KeyValue"
 _SHOWN_MAX: Final = 400
@@ -39,16 +40,22 @@ def receipt() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(file: Path, cluster: Path, as_json: bool) -> None:
-    """Check a receipt without asking any replica: only the public keys in cluster.toml count.
+    """Check a receipt, or a proof of what is stored, without asking any replica.
+
+    Only the public keys in cluster.toml count.
 
     Exits with 8 when FILE proves nothing.
     """
     from bft.cli.output import print_json
     from bft.receipt import Receipt, public_keys
+    from bft.state_proof import StateProof, is_state_proof
     from bft.statemachine.results import Ok
 
     config = public_keys(cluster)
     try:
+        if is_state_proof(file):
+            _show_stored(StateProof.load(file).verify(config), config.service, as_json=as_json)
+            return
         verified = Receipt.load(file).verify(config)
     except VerificationFailed as error:
         raise VerificationFailed(f"{file} proves nothing: {error}") from error
@@ -64,6 +71,32 @@ def verify(file: Path, cluster: Path, as_json: bool) -> None:
     click.echo(f"  asked            {asked}")
     click.echo(f"  and was told     {said}")
     click.echo(f"  sequence number  {verified.seq}")
+
+
+def _show_stored(proven: "Proven", service: str, *, as_json: bool) -> None:
+    from datetime import UTC, datetime
+
+    from bft.cli.output import print_json
+    from bft.statemachine.kv import decode_entry, stored_key
+
+    key, value = proven.key, proven.value
+    if service == _KEY_VALUE and key.startswith(prefix := stored_key(b"")):
+        key = key[len(prefix) :]
+        try:
+            value = None if value is None else decode_entry(value).value
+        except ValueError as error:
+            raise VerificationFailed("the value is no entry of the key-value service") from error
+    if as_json:
+        fields = {"cluster": proven.cluster, "epoch": proven.epoch, "seq": proven.seq, "time_ns": proven.time_ns}
+        encoded = None if value is None else base64.b64encode(value).decode()
+        held = {"key_base64": base64.b64encode(key).decode(), "value_base64": encoded}
+        print_json({"valid": True} | fields | held | {"signers": list(proven.signers)})
+        return
+    moment = datetime.fromtimestamp(proven.time_ns // 10**9, UTC).isoformat()
+    click.echo(f"valid: replicas {', '.join(map(str, proven.signers))} of {proven.cluster} signed this, a quorum")
+    click.echo(f"  key         {_cut(_plain(key))}")
+    click.echo(f"  held        {'nothing' if value is None else _cut(_plain(value))}")
+    click.echo(f"  checkpoint  {proven.seq}, at {moment} by the cluster's clock")
 
 
 def document(verified: "Verified") -> dict[str, Any]:

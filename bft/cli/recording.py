@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from bft.client import Client, Consistency, KeyValueClient, NoReceipt, Read, Result
+from bft.client import Client, Consistency, KeyValueClient, NoReceipt, Read, Result, Stored
 
 LATE_REPLIES_S: Final = 2.0  # how long to wait for replies that make up for badly signed ones
 _PAUSE_S: Final = 0.05
@@ -30,6 +30,9 @@ class RecordingClient(KeyValueClient):
         read = await self._client.query(operation, consistency=consistency, timeout=timeout)
         self.last, self.read = read.result, read
         return read
+
+    async def prove_stored(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> Stored:
+        return await self._client.prove_stored(key, max_age=max_age, timeout=timeout)
 
     async def save_receipt(self, path: Path) -> None:
         """Save the last result's receipt; waits a little for late replies.  Raises NoReceipt or OSError."""

@@ -1,8 +1,9 @@
 """The SDK: `connect` gives a `Client`; `bft.sync` has its blocking twin."""
 
 from bft.client.client import Client, ClientStatus, ReplicaStatus, connect
-from bft.client.errors import ClientClosed, NoReceipt, NotAuthorised, ResultLost
-from bft.client.kv import KeyValueClient
+from bft.client.errors import ClientClosed, NoProof, NoReceipt, NotAuthorised, ResultLost
+from bft.client.kv import KeyValueClient, ProvenEntry
+from bft.client.proving import Stored
 from bft.client.result import Consistency, Read, Result
 from bft.client.retry import RetryPolicy
 from bft.client.settings import ClientSettings
@@ -38,8 +39,10 @@ __all__ = [
     "EventKind",
     "Get",
     "KeyValueClient",
+    "NoProof",
     "NoReceipt",
     "NotAuthorised",
+    "ProvenEntry",
     "Put",
     "Range",
     "RangeResult",
@@ -49,6 +52,7 @@ __all__ = [
     "ResultLost",
     "RetryPolicy",
     "StoreStatus",
+    "Stored",
     "TxnOperation",
     "TxnResult",
     "connect",

@@ -16,6 +16,7 @@ from bft.client.errors import ClientClosed
 from bft.client.identity import Identity, identity_directory, load_identity
 from bft.client.kv import KeyValueClient
 from bft.client.links import WAITING_BYTES_MAX, ReplicaLink
+from bft.client.proving import Proofs, Stored
 from bft.client.reading import FastReads, patience
 from bft.client.result import Consistency, Read, Result
 from bft.client.settings import ClientSettings
@@ -119,6 +120,7 @@ class Client(KeyValueClient):
         quorums = Quorums.of(cluster.parameters.n)
         self._watches = Watches(quorums, self, most=self._settings.watches_max)
         self._reads = FastReads(quorums, self, self._watches.nonces)
+        self._proofs = Proofs(cluster, self, self._watches.nonces)
         self._room = asyncio.Semaphore(self._settings.calls_max)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
@@ -241,6 +243,19 @@ class Client(KeyValueClient):
         result = await self.call(operation, timeout=max(deadline - loop.time(), _LEAST_S))
         return Read(result.value, result.seq, "ordered", result)
 
+    async def prove_stored(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> Stored:
+        """What the service stored under its key ``key``, with a proof, as of a stable checkpoint.
+
+        One replica is asked, and another when what it sends does not hold, is older than ``max_age`` seconds or does
+        not come.  Raises NoProof when no replica's does: there is none before the first checkpoint.
+        """
+        _, deadline = self._checked(key, timeout)
+        await self._wait_for_room(deadline)
+        try:
+            return await self._proofs.prove(key, max_age=max_age, deadline=deadline)
+        finally:
+            self._room.release()
+
     async def _call(self, loop: asyncio.AbstractEventLoop, operation: bytes, deadline: float) -> Result:
         room = self._room
         if room.locked():
@@ -355,6 +370,8 @@ class Client(KeyValueClient):
                     self._dispatcher.on_reply(replica, reply, now)
                 elif frame_type == MessageType.REFUSAL:
                     self._dispatcher.on_refusal(replica, self._authenticator.open_refusal(body), now)
+                elif frame_type == MessageType.PROOF:
+                    self._proofs.on_proof(replica, decode_body(frame_type, body, self._limits).unverified)
                 elif frame_type == MessageType.QUERY_ANSWER:
                     answer = decode_body(frame_type, body, self._limits).unverified
                     self._reads.on_answer(replica, answer)

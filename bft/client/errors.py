@@ -17,6 +17,10 @@ class NoReceipt(VerificationFailed):
     """The result stands, but too few of the replies that were received so far prove it to others."""
 
 
+class NoProof(VerificationFailed):
+    """No replica proves what is stored, or none recently enough; an ordered read tells it, and brings a checkpoint."""
+
+
 class ClientClosed(BftError):
     """The client was closed.  With `ambiguous` the operation was sent and may have executed, or may do so later."""
 

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from bft.client.proving import Stored
 from bft.client.result import Consistency, Read, Result
-from bft.errors import ApplicationError
+from bft.errors import ApplicationError, VerificationFailed
+from bft.state_proof import Proven, StateProof
 from bft.statemachine import kv
 from bft.statemachine.kv import (
     CasResult,
@@ -19,6 +21,23 @@ from bft.statemachine.kv import (
 )
 
 T = TypeVar("T")
+
+
+class ProvenEntry(NamedTuple):
+    """What a stale read found: true at checkpoint `seq`, `age_s` seconds ago."""
+
+    entry: Entry | None
+    seq: int
+    age_s: float
+    proof: StateProof  # `proof.save(path)` for `bft receipt verify`
+
+
+def entry_of(stored: Proven) -> Entry | None:
+    """The entry that a proof shows.  Raises VerificationFailed if the value is none."""
+    try:
+        return None if stored.value is None else kv.decode_entry(stored.value)
+    except ValueError as error:
+        raise VerificationFailed("what is stored there is no entry of the key-value service") from error
 
 
 class KeyValueClient(ABC):
@@ -41,6 +60,19 @@ class KeyValueClient(ABC):
     ) -> Read:
         """Have a read of the service carried out, ordered or not."""
 
+    @abstractmethod
+    async def prove_stored(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> Stored:
+        """What is stored under a key of the service's own, with a proof."""
+
+    async def prove(self, key: bytes, *, max_age: float | None = None, timeout: float | None = None) -> ProvenEntry:
+        """The entry of ``key`` at a stable checkpoint, from one replica and verified; its proof is for others, too.
+
+        ``max_age`` in seconds: how old the checkpoint may be, by this machine's clock; a replica whose is older is
+        passed over.  Raises NoProof when none helps, as before the first checkpoint.
+        """
+        stored, proof, age_s = await self.prove_stored(kv.stored_key(key), max_age=max_age, timeout=timeout)
+        return ProvenEntry(entry_of(stored), stored.seq, age_s, proof)
+
     async def put(self, key: bytes, value: bytes, *, ttl: float | None = None, timeout: float | None = None) -> int:
         """Write; the revision of the write, higher than that of every earlier one.
 
@@ -57,13 +89,18 @@ class KeyValueClient(ABC):
     async def get(
         self, key: bytes, *, consistency: Consistency = "ordered", timeout: float | None = None
     ) -> Entry | None:
-        """The entry of ``key``, or None.  ``"linearizable"`` spares the order where `query` can.
+        """The entry of ``key``, or None.
+
+        ``"linearizable"`` spares the order where `query` can.  ``"stale"`` asks one replica and verifies what it
+        proves, of a checkpoint that may be old: `prove` tells how old.
 
         >>> revision = await client.put(b"greeting", b"hello")
         >>> entry = await client.get(b"greeting")
         >>> entry.value, entry.mod_revision == revision
         (b'hello', True)
         """
+        if consistency == "stale":
+            return (await self.prove(key, timeout=timeout)).entry
         operation = kv.encode_get(key)
         return read(kv.decode_get, await self.query(operation, consistency=consistency, timeout=timeout))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
-from bft.codec.limits import NIBBLES_MAX, PATH_DIGESTS_MAX, REFUSAL_REASON, REPLY, WATCH_OPERATION, Limits
+from bft.codec.limits import NIBBLES_MAX, PATH_DIGESTS_MAX, PROVE_KEY, REFUSAL_REASON, REPLY, WATCH_OPERATION, Limits
 from bft.codec.statements import (
     SIGNED_FIELDS,
     Decoded,
@@ -101,7 +101,23 @@ class Watch:
     operation: bytes
 
 
-FrameMessage: TypeAlias = PeerMessage | Reply | Refusal | Hello | Query | QueryAnswer | Watch
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """PROVE: a client asks one replica what is stored under a key of the service's, with a proof; not signed."""
+
+    nonce: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """PROOF: answers PROVE by the bytes of a `bft.state_proof.StateProof`; empty if the sender has none to give."""
+
+    nonce: int
+    proof: bytes
+
+
+FrameMessage: TypeAlias = PeerMessage | Reply | Refusal | Hello | Query | QueryAnswer | Watch | Prove | Proof
 
 _STATUSES: Final = {int(status): status for status in ReplyStatus}
 _ROLES: Final = {str(role): role for role in Role}
@@ -211,6 +227,8 @@ _FIELDS: Final[dict[type, tuple[MessageType, Callable[[Any], tuple[Any, ...]]]]]
     Query: (MessageType.QUERY, lambda m: (m.nonce, m.operation)),
     QueryAnswer: (MessageType.QUERY_ANSWER, lambda m: (m.nonce, m.seq, m.result)),
     Watch: (MessageType.WATCH, lambda m: (m.watch, m.nonce, m.wait_ms, m.operation)),
+    Prove: (MessageType.PROVE, lambda m: (m.nonce, m.key)),
+    Proof: (MessageType.PROOF, lambda m: (m.nonce, m.proof)),
 }
 _HEADS: Final = {kind: bytes((PROTOCOL_VERSION, kind)) for kind in MessageType}
 
@@ -425,6 +443,16 @@ def _watch(_: Decoder, body: bytes) -> Watch:
     )
 
 
+def _prove(_: Decoder, body: bytes) -> Prove:
+    nonce, key = unpack(body, fields=2, array_max=2)
+    return Prove(natural(nonce, "nonce"), blob(key, "key", PROVE_KEY))
+
+
+def _proof_of_state(_: Decoder, body: bytes) -> Proof:
+    nonce, proof = unpack(body, fields=2, array_max=2)
+    return Proof(natural(nonce, "nonce"), blob(proof, "proof", REPLY))
+
+
 _BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MessageType.PROPOSAL: _proposal,
     MessageType.EVIDENCE: _evidence,
@@ -444,6 +472,8 @@ _BODIES: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MessageType.QUERY: _query,
     MessageType.QUERY_ANSWER: _query_answer,
     MessageType.WATCH: _watch,
+    MessageType.PROVE: _prove,
+    MessageType.PROOF: _proof_of_state,
 }
 _BARE: Final = frozenset(  # frames that are one signed statement
     {

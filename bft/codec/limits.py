@@ -27,6 +27,7 @@ HELLO: Final = 1 + INTEGER + 3 * (HEAD + 64)
 REFUSAL_REASON: Final = 256
 REPLY: Final = 16 << 20  # a service's results have no limit of their own
 PATH_DIGESTS_MAX: Final = 64
+PROVE_KEY: Final = 4096  # the longest key of a store
 WATCH_OPERATION: Final = 8192  # a replica keeps it while the watch waits
 
 
@@ -136,6 +137,7 @@ class Limits:
                     MessageType.REQUEST: framed[MessageType.REQUEST],
                     MessageType.QUERY: query + 2,
                     MessageType.WATCH: 1 + 3 * INTEGER + HEAD + WATCH_OPERATION + 2,
+                    MessageType.PROVE: 1 + INTEGER + HEAD + PROVE_KEY + 2,
                     MessageType.FETCH_STATE: framed[MessageType.FETCH_STATE],  # of administrators
                 }
             ),
@@ -145,6 +147,7 @@ class Limits:
                     MessageType.REPLY: REPLY,
                     MessageType.REFUSAL: 1 + 2 * INTEGER + HEAD + REFUSAL_REASON + 2,
                     MessageType.QUERY_ANSWER: REPLY,
+                    MessageType.PROOF: REPLY,
                     MessageType.STABLE_CHECKPOINT: framed[MessageType.STABLE_CHECKPOINT],
                     MessageType.STATE_CHUNK: framed[MessageType.STATE_CHUNK],
                 }

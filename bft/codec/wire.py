@@ -50,6 +50,8 @@ class MessageType(IntEnum):
     QUERY = 49
     QUERY_ANSWER = 50
     WATCH = 51
+    PROVE = 52
+    PROOF = 53
 
 
 def pack(value: tuple[Any, ...]) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bft.auth import Authenticator
-from bft.codec import MessageType, Query, Watch, decode_body
+from bft.codec import MessageType, Prove, Query, Watch, decode_body
 from bft.core.events import ClientRequest, Event, Received
 from bft.core.messages import (
     Authenticated,
@@ -42,7 +42,7 @@ class ClientQuery(NamedTuple):
     """A query, and where its answer goes."""
 
     link: Link
-    query: Query | Watch
+    query: Query | Watch | Prove
 
 
 class StateQuestion(NamedTuple):
@@ -105,7 +105,7 @@ class Gate:
         return Received(sender, self._authenticator.open_peer(sender, frame.type, frame.body))
 
     async def _open_client(self, frame: Frame) -> Event | ClientQuery | StateQuestion:
-        if frame.type in (MessageType.QUERY, MessageType.WATCH):
+        if frame.type in (MessageType.QUERY, MessageType.WATCH, MessageType.PROVE):
             return ClientQuery(frame.link, decode_body(frame.type, frame.body, self._authenticator.limits).unverified)
         if frame.type == MessageType.FETCH_STATE:
             if frame.link.certificate.subject_identity.role is not Role.ADMIN:

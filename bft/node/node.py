@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from bft.auth import Authenticator, KeySigner, VerifiedStatements
-from bft.codec import Limits, QueryAnswer, Watch, encode_frame
+from bft.codec import Limits, Proof, Prove, QueryAnswer, Watch, encode_frame
 from bft.config import Address, ReplicaConfig
 from bft.core import effects as fx
 from bft.core.effects import Effect
@@ -32,6 +32,7 @@ from bft.node.outgoing import Outgoing, Round
 from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
 from bft.node.watches import Watches
+from bft.state_proof import StateProof
 from bft.statemachine.api import Poll, StateMachine
 from bft.statemachine.loader import ServiceNotFound, load_service
 from bft.statemachine.replicated import ReplicatedState
@@ -338,10 +339,14 @@ class Node:
 
     async def _answer(self, queries: list[ClientQuery]) -> None:
         """From the state now; the answers leave when the records of all that led to it are on disk."""
-        if not self._core.readable:  # the client asks others
-            queries = []
+        readable = self._core.readable  # if not, the client asks others
         round_ = Round()
         for link, query in queries:
+            if isinstance(query, Prove):
+                round_.to_links.append((link, encode_frame(Proof(query.nonce, self._proof(query.key)))))
+                continue
+            if not readable:
+                continue
             if isinstance(query, Watch):
                 self._watches.take(link, query, self._core.last_executed)
                 continue
@@ -353,6 +358,14 @@ class Node:
         if round_:
             await self._outgoing.submit(round_)
         self.counters.queries += len(queries)
+
+    def _proof(self, key: bytes) -> bytes:
+        """What is stored under the key at the latest stable checkpoint; nothing if it is not held or not to be told."""
+        stable = self._core.stable
+        state = self._state.trie_at(stable.seq) if stable.seq else None
+        if state is None or state.root != stable.root or not self._state.provable(key):
+            return b""
+        return StateProof.of(self.config.cluster, stable, state, key).encode()
 
     def _on_client_closed(self, link: Link) -> None:
         self._watches.drop(link)

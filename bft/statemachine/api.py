@@ -119,3 +119,11 @@ class StateMachine(ABC):
         client's patience ends before.  So `later` should cost little: let it say what was looked at already.
         """
         return Poll(self.query(ctx, operation))
+
+    def provable(self, key: bytes) -> bool:
+        """Whether any client may have the stored value of `key`, with a proof; by default none may.
+
+        A proof that there is nothing under `key` may show another record of the state, whichever is next to it in the
+        Merkle tree: say yes only if all clients of the cluster may read everything.
+        """
+        return False

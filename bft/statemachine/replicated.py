@@ -100,6 +100,10 @@ class ReplicatedState:
         except Exception as error:  # noqa: BLE001 (as above)
             return Poll(_encode_internal(error))
 
+    def provable(self, key: bytes) -> bool:
+        """Whether the service lets clients have proofs of what is stored under `key`."""
+        return self._service.provable(key)
+
     # --- records of the framework -----------------------------------------------------------------------------------
 
     def put_system(self, key: bytes, value: bytes | None) -> None:

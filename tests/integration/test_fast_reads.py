@@ -5,9 +5,15 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 import bft
+import bft.client
+from bft.state_proof import StateProof
 from bft.statemachine import kv
 from bft.statemachine.replicated import ReplicatedState
+from bft.statemachine.store import application_key
+from bft.statemachine.trie import MerkleTrie
 from bft.testing.history import Action, Cas, Delete, Get, Operation, Put, Range
 from bft.testing.linearizability import check
 from bft.testing.recorder import Recorder
@@ -132,3 +138,40 @@ async def test_a_history_with_a_liar_and_a_laggard_is_linearizable(tmp_path):
     verdict = check(history)
     assert verdict, str(verdict)
     assert fast > 0
+
+
+async def test_a_stale_read_is_proven_by_one_replica_and_verifies_offline(tmp_path):
+    make_cluster(tmp_path, durability="memory", checkpoint_interval=4, window=8)
+    async with running_cluster(tmp_path) as nodes, bft.connect(tmp_path, identity="test", timeout=60) as client:
+        with pytest.raises(bft.NoProof, match="no stable checkpoint yet"):
+            await client.prove(b"a")
+        revision = await client.put(b"a", b"1")
+        while min(node.core.stable.seq for node in nodes) < 4:
+            await client.put(b"b", b"2")
+        found = await client.prove(b"a", max_age=60)
+        assert found.entry == bft.client.Entry(b"1", revision, revision, 1)
+        assert found.seq % 4 == 0
+        assert await client.get(b"a", consistency="stale") == found.entry
+        absent = await client.prove(b"c")
+        assert absent.entry is None
+        with pytest.raises(bft.NoProof):
+            await client.prove_stored(b"c")  # the service's own record, which is no entry
+    path = tmp_path / "a.proof"
+    found.proof.save(path)
+    proven = bft.StateProof.load(path).verify(tmp_path / "cluster.toml")
+    assert (proven.key, proven.seq) == (kv.stored_key(b"a"), found.seq)
+
+
+async def test_a_replica_that_proves_nothing_true_is_passed_over(tmp_path, monkeypatch):
+    make_cluster(tmp_path, durability="memory", checkpoint_interval=4, window=8)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running(replica_config(tmp_path, replica))) for replica in range(4)]
+        client = await stack.enter_async_context(bft.connect(tmp_path, identity="test", timeout=60))
+        await client.put(b"a", b"1")
+        while min(node.core.stable.seq for node in nodes) < 4:
+            await client.put(b"b", b"2")
+        liar, state = nodes[0], MerkleTrie().update({application_key(b"ka"): b"lie"})
+        lie = StateProof.of(liar.config.cluster, liar.core.stable, state, b"ka").encode()
+        monkeypatch.setattr(liar, "_proof", lambda _: lie)
+        found = [await client.prove(b"a") for _ in range(8)]
+        assert {each.entry.value for each in found if each.entry} == {b"1"}

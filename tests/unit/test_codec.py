@@ -11,6 +11,7 @@ from bft.codec import (
     Hello,
     Limits,
     MessageType,
+    Prove,
     Query,
     Watch,
     decode_body,
@@ -19,7 +20,7 @@ from bft.codec import (
     encode_frame,
     encode_payload,
 )
-from bft.codec.limits import WATCH_OPERATION
+from bft.codec.limits import PROVE_KEY, WATCH_OPERATION
 from bft.core.messages import (
     Authenticated,
     Batch,
@@ -370,6 +371,9 @@ class TestCounts:
 
     def test_watch(self):
         self.check(lambda size: Watch(1, 2, 3, bytes(size)), WATCH_OPERATION)
+
+    def test_bytes_of_a_key_to_prove(self):
+        self.check(lambda size: Prove(1, bytes(size)), PROVE_KEY)
 
 
 @pytest.mark.parametrize("field", ["cluster", "name"])

@@ -63,6 +63,7 @@ def test_clients_get_through_only_what_clients_and_administrators_send():
         MessageType.REQUEST,
         MessageType.QUERY,
         MessageType.WATCH,
+        MessageType.PROVE,
         MessageType.FETCH_STATE,
     }
     assert "type 18" in refusal(STATUS, LIMITS.client)

@@ -7,7 +7,7 @@ import msgpack
 
 from bft.statemachine.api import ApplicationError, Context, Poll, ReadContext, StateMachine
 from bft.statemachine.kv import history
-from bft.statemachine.kv.table import Edit, Fields, View, fields_of, value_offset
+from bft.statemachine.kv.table import TABLE, Edit, Fields, View, fields_of, value_offset
 from bft.statemachine.kv.types import (
     KEY_BYTES_MAX,
     RANGE_BYTES_MAX,
@@ -86,6 +86,10 @@ class KeyValue(StateMachine):
             if not events and following > history.extent_of(ctx.store).last:
                 later = msgpack.packb([Opcode.EVENTS, following, *arguments[1:]])
         return Poll(msgpack.packb(result), later)
+
+    def provable(self, key: bytes) -> bool:
+        """Entries; every client may read all of them anyway."""
+        return key.startswith(TABLE)
 
     def _view(self, ctx: ReadContext) -> View:
         return View(ctx.store, ctx.time_ns, self._clock_advance_max_ns)

@@ -8,11 +8,14 @@ import pytest
 
 from bft.auth import KeySigner
 from bft.config import load_cluster
-from bft.core.messages import BatchResult
+from bft.core.messages import BatchResult, Checkpoint, CheckpointCertificate
 from bft.errors import ExitCode
 from bft.receipt import Receipt, make_receipt
+from bft.state_proof import StateProof
 from bft.statemachine import kv
 from bft.statemachine.results import encode_error, encode_ok
+from bft.statemachine.store import application_key, system_key
+from bft.statemachine.trie import MerkleTrie
 from crypto import merkle
 from crypto.keys import PrivateKey
 from tests.unit.client.world import KEY, outcome_of, signed_request
@@ -103,3 +106,36 @@ def test_a_missing_receipt_is_one_line(bft, cluster, tmp_path):
     result = bft("receipt", "verify", tmp_path / "none", "--cluster", cluster)
     assert result.code == ExitCode.ENVIRONMENT
     assert result.err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
+def write_proof(cluster: Path, key: bytes, *, signers: tuple[int, ...] = (0, 1, 2)) -> Path:
+    """A proof of a state in which `greeting` is hello."""
+    config = load_cluster(cluster)
+    stored = bytes([1]) + bytes(24) + b"hello"
+    held = {application_key(kv.stored_key(b"greeting")): stored, system_key(b"clock"): (10**18).to_bytes(8, "big")}
+    state = MerkleTrie().update(held)
+    keys = [PrivateKey.load(cluster / f"replica-{replica}" / "replica.key") for replica in signers]
+    checkpoints = [
+        KeySigner(key, config.domain).sign(Checkpoint(128, state.root, replica))
+        for replica, key in zip(signers, keys, strict=True)
+    ]
+    StateProof.of(config, CheckpointCertificate(tuple(checkpoints)), state, kv.stored_key(key)).save(cluster / "p")
+    return cluster / "p"
+
+
+def test_a_proof_of_what_is_stored_is_verified_as_well(bft, cluster):
+    result = bft("receipt", "verify", write_proof(cluster, b"greeting"), "--cluster", cluster)
+    assert (result.code, result.err) == (ExitCode.OK, "")
+    assert "replicas 0, 1, 2 of" in result.out
+    assert "key         'greeting'\n  held        'hello'\n" in result.out
+    assert "checkpoint  128, at 2001-09-09T01:46:40+00:00" in result.out
+    result = bft("receipt", "verify", write_proof(cluster, b"farewell"), "--cluster", cluster)
+    assert "held        nothing\n" in result.out
+    found = json.loads(bft("receipt", "verify", write_proof(cluster, b"greeting"), "--cluster", cluster, "--json").out)
+    assert (found["valid"], found["seq"], found["value_base64"]) == (True, 128, "aGVsbG8=")
+
+
+def test_a_proof_with_too_few_signers_exits_with_8(bft, cluster):
+    result = bft("receipt", "verify", write_proof(cluster, b"greeting", signers=(0, 1)), "--cluster", cluster)
+    assert result.code == ExitCode.VERIFICATION
+    assert "proves nothing: 2 replicas signed the checkpoint; it takes 3 to 4" in result.err

@@ -85,16 +85,23 @@ class Cluster:
 
     def status(self, replica: int) -> dict[str, Any] | None:
         """What the replica says of itself; None when it does not answer."""
+        return self._get(replica, "/status")
+
+    def phases(self, replica: int) -> dict[str, Any] | None:
+        """When its latest batches passed each phase; None when it does not answer."""
+        return self._get(replica, "/phases")
+
+    def _get(self, replica: int, path: str) -> dict[str, Any] | None:
         address = self.config.replicas[replica].admin
         connection = http.client.HTTPConnection(address.host, address.port, timeout=_STATUS_TIMEOUT_S)
         try:
-            connection.request("GET", "/status")
-            status: dict[str, Any] = json.loads(connection.getresponse().read())
+            connection.request("GET", path)
+            document: dict[str, Any] = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return None
         finally:
             connection.close()
-        return status
+        return document
 
     async def statuses(self, replicas: Sequence[int]) -> dict[int, dict[str, Any] | None]:
         """Of several at once."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from bench.cluster import Usage, ViewEvent
 from bench.injector import Mark
 from bench.latency import INTERVAL_S, Interval, Latencies, percentiles_ms
+from bench.phases import Breakdown
 
 _RECOVERED: Final = 0.95
 _WINDOW: Final = 10  # intervals: throughput is judged by the second
@@ -101,6 +102,7 @@ def figures(
     faulty: Collection[int],
     marks: Sequence[Mark],
     changes: Sequence[Span],
+    phases: Breakdown | None = None,
 ) -> dict[str, Any]:
     """Everything that is told of a safe run."""
     total = latencies.histogram().get_total_count()
@@ -118,6 +120,7 @@ def figures(
             **{kind: percentiles_ms(latencies.histogram(kind)) for kind in sorted(latencies.kinds)},
         },
         "latency_from_send_ms": percentiles_ms(from_send.histogram()),
+        "phases": None if phases is None else phases.document(_mean_ms(latencies, from_send)),
         "longest_pause_s": longest_pause_s(timeline),
         "recovery": [
             {
@@ -138,6 +141,12 @@ def figures(
         "others_cores": round(others / seconds, 2) if seconds else None,
         "load_is_bottleneck": bool(seconds) and any(cpu / seconds > _BUSY for cpu in workers_cpu_s),
     }
+
+
+def _mean_ms(latencies: Latencies, from_send: Latencies) -> float:
+    """Of what was measured from the sending on, as phases are."""
+    histogram = (from_send if from_send.kinds else latencies).histogram()
+    return float(histogram.get_mean_value()) / 1000 if histogram.get_total_count() else 0.0
 
 
 def _replica(replica: int, ends: tuple[Edge, Edge], total: int, seconds: float, *, faulty: bool) -> dict[str, Any]:
@@ -168,7 +177,19 @@ def _replica(replica: int, ends: tuple[Edge, Edge], total: int, seconds: float, 
         "log_syncs_per_operation": round(syncs / operations, 4) if operations else None,
         "log_bytes_per_operation": round((log["bytes"] - log_before["bytes"]) / operations, 1) if operations else None,
         "sync_ms": round((log["sync_s"] - log_before["sync_s"]) / syncs * 1000, 3) if syncs else None,
+        **_counted(first.status, last.status, operations),
         "view": last.status["view"],
         "view_changes": last.status["view_changes"] - first.status["view_changes"],
         "evidence": [proof["accused"] for proof in last.status["evidence"]],
     }
+
+
+def _counted(first: Mapping[str, Any], last: Mapping[str, Any], operations: int) -> dict[str, float | None]:
+    """What else an operation cost this replica."""
+    totals = {
+        "peer_bytes_sent": last["traffic"]["peer"]["sent"] - first["traffic"]["peer"]["sent"],
+        "client_bytes_sent": last["traffic"]["client"]["sent"] - first["traffic"]["client"]["sent"],
+        "signatures_made": last["signatures"]["made"] - first["signatures"]["made"],
+        "signatures_verified": last["signatures"]["verified"] - first["signatures"]["verified"],
+    }
+    return {f"{name}_per_operation": round(n / operations, 3) if operations else None for name, n in totals.items()}

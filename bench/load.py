@@ -125,6 +125,7 @@ async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterat
                 value_size=options.value_size,
                 reads=options.reads,
                 keys=options.keys,
+                shared=options.shared,
                 warmup_s=options.warmup_s,
                 duration_s=options.duration_s,
                 rate=None if options.rate is None else (options.rate.first, options.rate.last),

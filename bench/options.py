@@ -26,6 +26,7 @@ class Options:
     value_size: int = 100
     reads: float = 0.0  # share of the operations
     keys: int = 2000
+    shared: float = 0.02  # share of the operations that go to a few keys which all callers write and read
     duration_s: float = 10.0
     warmup_s: float = 2.0
     durability: str = "fsync"
@@ -91,6 +92,7 @@ class Options:
             "value_size": self.value_size,
             "reads": self.reads,
             "keys": self.keys,
+            "shared": self.shared,
             "duration_s": self.duration_s,
             "warmup_s": self.warmup_s,
             "durability": self.durability,

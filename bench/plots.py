@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -74,6 +74,20 @@ def percentiles(outcome: Outcome) -> Figure:
     axes.set_xlabel("share of the operations that were at least as quick")
     axes.set_ylabel("latency, ms")
     axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def phases(told: Mapping[str, Any]) -> Figure:
+    """The mean operation as a bar of its phases."""
+    figure, (axes,) = _figure(height=1.7)
+    left = 0.0
+    for number, (name, ms) in enumerate(told["ms"].items()):
+        axes.barh([0], [ms], left=left, color=_REPLICAS[number % len(_REPLICAS)], label=f"{name} {ms:.2f} ms")
+        left += ms
+    axes.set_yticks([])
+    axes.set_xlim(0, left or 1.0)
+    axes.set_xlabel(f"milliseconds, mean of {told['operations']:,} operations")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8.5)
     return figure
 
 

@@ -55,6 +55,7 @@ def write(outcome: Outcome, directory: Path) -> None:
         for title, figure in (
             ("Throughput and latency over time", plots.over_time(outcome)),
             ("Latency by percentile", plots.percentiles(outcome)),
+            *([("Where the time goes", plots.phases(outcome.figures["phases"]))] if outcome.figures["phases"] else []),
             ("Processor use of the replicas", plots.resources(outcome)),
         ):
             images.append((title, plots.svg(figure)))
@@ -81,6 +82,11 @@ def warnings(document: dict[str, Any]) -> list[str]:
         found.append("a load generator used most of a core: it may be what limits this run; use more --clients")
     if (figures["others_cores"] or 0) > 0.25:
         found.append(f"other processes used {figures['others_cores']:g} cores meanwhile: the figures are too low")
+    if figures["phases"] is not None and abs(figures["phases"]["sum_ms"] / figures["phases"]["latency_ms"] - 1) > 0.02:
+        found.append(
+            f"the {figures['phases']['operations']} operations whose phases were seen took "
+            f"{figures['phases']['sum_ms']:g} ms on average, all together {figures['phases']['latency_ms']:g} ms"
+        )
     if figures["failed"]:
         found.append(f"{figures['failed']} operations failed: see errors in result.json")
     return found
@@ -169,6 +175,9 @@ def _replicas(figures: dict[str, Any]) -> str:
         "ops/batch#": "operations_per_batch",
         "syncs/op#": "log_syncs_per_operation",
         "ms/sync#": "sync_ms",
+        "bytes sent/op#": "peer_bytes_sent_per_operation",
+        "signed/op#": "signatures_made_per_operation",
+        "verified/op#": "signatures_verified_per_operation",
         "log bytes/op#": "log_bytes_per_operation",
         "view#": "view",
         "view changes#": "view_changes",

@@ -21,6 +21,8 @@ from bench.latency import Interval, Latencies
 from bench.links import Links, Profile, proxied
 from bench.load import Worker, workers
 from bench.options import Options
+from bench.phases import Breakdown, breakdown
+from bench.shared import operations
 from bench.verdict import Seen, Verdict
 from bft.errors import BftError
 
@@ -171,6 +173,7 @@ class _Measurement:
         self._scratch = scratch
         self._begin_s = 0.0  # CLOCK_MONOTONIC
         self._seconds = 0.0
+        self._phases: Breakdown | None = None
         self._edges: dict[int, tuple[Edge, Edge]] = {}
         self._busy_s = 0.0  # CPU seconds that the whole machine, but for proxies of ours, worked meanwhile
 
@@ -185,6 +188,7 @@ class _Measurement:
             self._outcome.interrupted = stop.is_set()
             results = await asyncio.gather(*(worker.result() for worker in load))
         show.step("the verdict: every key is read back, the replicas' states are compared")
+        self._phases = await self._breakdown(results)
         seen = await self._inspect(results)
         self._conclude(results, seen)
 
@@ -239,6 +243,11 @@ class _Measurement:
 
     # --- after the load
 
+    async def _breakdown(self, results: list[dict[str, Any]]) -> Breakdown | None:
+        told = await asyncio.gather(*(asyncio.to_thread(self._cluster.phases, i) for i in self._cluster.replicas))
+        answers = [answer for result in results for answer in result["answers"]]
+        return breakdown(answers, [document for document in told if document is not None])
+
     async def _inspect(self, results: list[dict[str, Any]]) -> Seen:
         """What the cluster holds now, and what its replicas say."""
         faulty, down = self._options.faulty, stays_down(self._options.events)
@@ -256,6 +265,7 @@ class _Measurement:
             acknowledged=sum(result["acknowledged"] for result in results),
             failed=sum(sum(result["errors"].values()) for result in results),
             violations=violations,
+            shared=operations([row for result in results for row in result["shared"]]),
             keys=len(histories),
             wrong=await self._read_back(histories),
             faulty=faulty,
@@ -322,4 +332,5 @@ class _Measurement:
                 faulty=self._options.faulty,
                 marks=outcome.marks,
                 changes=outcome.changes,
+                phases=self._phases,
             )

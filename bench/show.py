@@ -83,6 +83,9 @@ def summary(console: Console, outcome: Outcome) -> None:
     if figures["latency_from_send_ms"]:
         numbers = "  ".join(f"{name} {value:,.2f}" for name, value in figures["latency_from_send_ms"].items())
         console.print(f"[dim]from the sending, not from the schedule, as a closed loop sees it: {numbers} ms[/]")
+    if figures["phases"] is not None:
+        numbers = "  ".join(f"{name} {ms:,.2f}" for name, ms in figures["phases"]["ms"].items())
+        console.print(f"phases  {numbers} ms")
     cores = ", ".join("-" if r["cores"] is None else f"{r['cores']:g}" for r in figures["replicas"])
     console.print(f"CPU     {figures['replicas_cpu_us_per_operation']:,.0f} us an operation over all replicas "
                   f"({cores} cores), load {', '.join(map(str, figures['load_cores']))} cores")  # fmt: skip

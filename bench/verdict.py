@@ -4,6 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from bench.shared import KEYS, judge
+from bft.testing.history import Operation
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -33,7 +36,9 @@ class Verdict:
     @classmethod
     def of(cls, seen: "Seen") -> Self:
         """A pure function of what was seen."""
-        return cls((_acknowledged(seen), _answers(seen), _once(seen), _roots(seen), _accused(seen)))
+        return cls(
+            (_acknowledged(seen), _answers(seen), _linearizable(seen), _once(seen), _roots(seen), _accused(seen))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,7 @@ class Seen:
     acknowledged: int  # operations
     failed: int  # operations whose outcome is not known
     violations: Sequence[str]  # answers that contradict the history, seen while the load ran
+    shared: Sequence[Operation] = ()  # what was asked of keys that all callers write
     keys: int  # that were read back
     wrong: Sequence[str] | None  # final values that contradict it; None: they could not be read
     faulty: Collection[int]  # replicas that were told to misbehave
@@ -69,6 +75,17 @@ def _answers(seen: Seen) -> Check:
     return Check(
         claim, holds=True, found=f"{seen.acknowledged} answers: reads give the last write, revisions only grow"
     )
+
+
+def _linearizable(seen: Seen) -> Check:
+    claim = "the history of the shared keys is linearizable"
+    if not seen.shared:
+        return Check(claim, holds=True, found="no shared keys in this run")
+    found = judge(seen.shared)
+    if not found:
+        return Check(claim, holds=False, found=str(found))
+    text = f"{len(seen.shared)} reads and writes that competed for {KEYS} keys"
+    return Check(claim, holds=True, found=text)
 
 
 def _once(seen: Seen) -> Check:

@@ -14,7 +14,7 @@ import random
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,13 +26,18 @@ import bft
 from bench.history import KeyHistory, key_of, value_of
 from bench.latency import Recorder
 from bench.rate import Rate
+from bench.shared import KEYS, SharedHistory
+from bench.shared import key_of as shared_key
 from bft.client import Client, ClientSettings
+from bft.client.kv import read
 from bft.errors import BftError
+from bft.statemachine import kv
 
 _REPORT_S: Final = 0.5
 _VIOLATIONS_MAX: Final = 20  # that are told in words; all are counted
 _OPEN_S: Final = 30.0
 _LOAD_AT_ONCE: Final = 64  # keys of one caller
+_ANSWERS_MAX: Final = 50_000  # whose times are kept, to be joined with the replicas'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Plan:
     value_size: int
     reads: float
     keys: int  # of the whole run
+    shared: float  # share of the operations that go to keys which all callers write
     warmup_s: float
     duration_s: float
     rate: tuple[float, float] | None  # of the whole run, at the beginning and the end of the measurement
@@ -73,6 +79,9 @@ class Tally:
 
     recorder: Recorder = field(default_factory=Recorder)
     from_send: Recorder = field(default_factory=Recorder)  # open loop: the latencies that a closed loop would have seen
+    shared: SharedHistory = field(default_factory=SharedHistory)
+    # of each operation of the measurement, the latest: its batch, when it was sent and answered (CLOCK_MONOTONIC)
+    answers: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=_ANSWERS_MAX))
     acknowledged: int = 0  # operations, in and outside of the measurement
     errors: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -116,6 +125,7 @@ class Caller:
             key_of(key): KeyHistory(number, plan.value_size) for key in range(number, plan.keys, plan.callers)
         }
         self._keys = list(self.histories)
+        self._seq = 0  # of the latest answer
 
     async def load(self) -> None:
         """Write each key once, so that reads find something."""
@@ -130,6 +140,7 @@ class Caller:
             now = time.monotonic()
             if done and clock.begin_s <= now < clock.end_s:
                 record(kind, ended_s=now - clock.begin_s, latency_s=now - begin)
+                self._tally.answers.append((self._seq, begin, now))
 
     async def run_scheduled(self, clock: Clock, due: "asyncio.Queue[float | None]") -> None:
         """Operations as they fall due (CLOCK_MONOTONIC), until the clock says stop or nothing more will (None)."""
@@ -141,23 +152,29 @@ class Caller:
                 ended_s = now - clock.begin_s
                 tally.recorder.record(kind, ended_s=ended_s, latency_s=now - scheduled)
                 tally.from_send.record(kind, ended_s=ended_s, latency_s=now - begin)
+                tally.answers.append((self._seq, begin, now))
 
     async def _operate(self) -> tuple[str, bool]:
         """A read or a write of one of its keys; which, and whether it was answered."""
-        chance, keys = self._random.random, self._keys
-        key = keys[int(chance() * len(keys))]
-        if chance() < self._plan.reads:
-            return "get", await self._get(key)
-        return "put", await self._put(key)
+        chance, keys, plan = self._random.random, self._keys, self._plan
+        if plan.shared and chance() < plan.shared and self._tally.shared.has_room:
+            key = int(chance() * KEYS)
+            return ("get", await self._get_shared(key)) if chance() < 0.5 else ("put", await self._put_shared(key))
+        key_name = keys[int(chance() * len(keys))]
+        if chance() < plan.reads:
+            return "get", await self._get(key_name)
+        return "put", await self._put(key_name)
 
     async def _put(self, key: bytes) -> bool:
         history, number = self.histories[key], next(self._writes)
         try:
-            revision = await self._client.put(key, value_of(self._number, number, self._plan.value_size))
+            result = await self._client.call(kv.encode_put(key, value_of(self._number, number, self._plan.value_size)))
+            revision = read(kv.decode_put, result)
         except BftError as error:
             history.doubtful.add(number)
             await self._failed(error)
             return False
+        self._seq = result.seq
         self._tally.acknowledged += 1
         if wrong := history.on_acknowledged(number, revision):
             self._tally.violation(wrong)
@@ -165,13 +182,45 @@ class Caller:
 
     async def _get(self, key: bytes) -> bool:
         try:
-            entry = await self._client.get(key)
+            result = await self._client.call(kv.encode_get(key))
+            entry = read(kv.decode_get, result)
         except BftError as error:
             await self._failed(error)
             return False
+        self._seq = result.seq
         self._tally.acknowledged += 1
         if wrong := self.histories[key].on_read(None if entry is None else entry.value):
             self._tally.violation(wrong)
+        return True
+
+    async def _put_shared(self, key: int) -> bool:
+        history = self._tally.shared
+        value, invoked_ns = history.value(self._number), time.monotonic_ns()
+        try:
+            result = await self._client.call(kv.encode_put(shared_key(key), value))
+            revision = read(kv.decode_put, result)
+        except BftError as error:
+            history.doubtful(self._number, key, value, invoked_ns)
+            await self._failed(error)
+            return False
+        now_ns = time.monotonic_ns()
+        history.wrote(self._number, key, value, invoked_ns, now_ns, seq=result.seq, revision=revision)
+        self._seq = result.seq
+        self._tally.acknowledged += 1
+        return True
+
+    async def _get_shared(self, key: int) -> bool:
+        invoked_ns = time.monotonic_ns()
+        try:
+            result = await self._client.call(kv.encode_get(shared_key(key)))
+            entry = read(kv.decode_get, result)
+        except BftError as error:
+            await self._failed(error)
+            return False
+        found = None if entry is None else entry.value
+        self._tally.shared.read(self._number, key, found, invoked_ns, time.monotonic_ns(), seq=result.seq)
+        self._seq = result.seq
+        self._tally.acknowledged += 1
         return True
 
     async def _failed(self, error: BftError) -> None:
@@ -265,6 +314,8 @@ def _write(plan: Plan, callers: list[Caller], tally: Tally, cpu_s: float) -> Non
     document = {
         "latencies": tally.recorder.document(),
         "latencies_from_send": tally.from_send.document(),
+        "answers": list(tally.answers),
+        "shared": tally.shared.document(),
         "acknowledged": tally.acknowledged,
         "errors": dict(tally.errors),
         "violations": tally.violations,

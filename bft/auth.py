@@ -103,11 +103,13 @@ class KeySigner:
         self._key = key
         self._domain = domain
         self._verified = verified
+        self.made = 0  # signatures
 
     def sign(self, message: S) -> Authenticated[S]:
         """The statement, encoded canonically and signed; the replica's gate then knows it already."""
         kind = message_type(message)
         payload = encode_payload(message)
+        self.made += 1
         statement = Authenticated(message, payload, self._key.sign(self._domain.signing_input(kind, payload)))
         if self._verified is not None:
             self._verified.add(VerifiedStatements.key(Claim(kind, statement)))
@@ -147,6 +149,7 @@ class Authenticator:
         self._quorums = Quorums.of(limits.n)
         self._pool = pool
         self._verified = VerifiedStatements() if verified is None else verified
+        self.verifications = 0  # of signatures; those that were known to be good are none
         self._client_key_refusal = lru_cache(maxsize=CLIENT_KEYS_MAX)(_client_key_refusal)
 
     # --- between replicas
@@ -246,6 +249,7 @@ class Authenticator:
 
     def _verify(self, plan: Plan) -> None:
         """Verify one after the other, up to the first that fails."""
+        self.verifications += len(plan.items)
         for item, claim, key in zip(plan.items, plan.claims, plan.keys, strict=True):
             if not verify(*item):
                 raise _forged(claim)
@@ -255,6 +259,7 @@ class Authenticator:
         if self._pool is None or len(plan.items) < WORTHWHILE:
             self._verify(plan)
             return
+        self.verifications += len(plan.items)
         if not await self._pool.verify_all_async(plan.items):
             raise _forged(*plan.claims)
         for key in plan.keys:

@@ -1,4 +1,4 @@
-"""HTTP for people and monitoring: /healthz, /status and /metrics.
+"""HTTP for people and monitoring: /healthz, /status and /metrics; /phases for benchmarks.
 
 Plain HTTP without login, hence meant for 127.0.0.1: it shows, and changes, nothing that has to be protected more.
 """
@@ -19,17 +19,19 @@ StatusSource: TypeAlias = Callable[[], dict[str, Any]]
 
 
 class AdminServer:
-    """Serves what `status` returns."""
+    """Serves what `status` and `phases` return."""
 
-    def __init__(self, address: Address, status: StatusSource) -> None:
+    def __init__(self, address: Address, status: StatusSource, *, phases: StatusSource = dict) -> None:
         self._address = address
         self._status = status
+        self._phases = phases
         self._registry = CollectorRegistry()
         self._registry.register(StatusCollector(status))
         application = web.Application()
         application.router.add_get("/healthz", self._on_healthz)
         application.router.add_get("/status", self._on_status)
         application.router.add_get("/metrics", self._on_metrics)
+        application.router.add_get("/phases", self._on_phases)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
 
     async def start(self) -> None:
@@ -52,6 +54,9 @@ class AdminServer:
 
     async def _on_status(self, _: web.Request) -> web.Response:
         return web.json_response(self._status())
+
+    async def _on_phases(self, _: web.Request) -> web.Response:
+        return web.json_response(self._phases())
 
     async def _on_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")

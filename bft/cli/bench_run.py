@@ -55,6 +55,13 @@ _LOAD: Final = (
         "--keys", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="How many there are."
     ),
     click.option(
+        "--shared",
+        type=click.FloatRange(0, 1),
+        default=0.02,
+        show_default=True,
+        help="Share of the operations on keys that all write; their history is checked for linearizability.",
+    ),
+    click.option(
         "--duration", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Seconds measured."
     ),
     click.option(
@@ -112,6 +119,7 @@ def options_of(
     value_size: int,
     reads: float,
     keys: int,
+    shared: float,
     duration: float,
     warmup: float,
     rate: str | None,
@@ -140,6 +148,7 @@ def options_of(
         value_size=value_size,
         reads=reads,
         keys=keys,
+        shared=shared,
         duration_s=duration,
         warmup_s=warmup,
         rate=None if rate is None else Rate.parse(rate),

@@ -45,6 +45,7 @@ class ClientPort:
         notices: Notices,
         on_closed: Callable[[Link], None],
     ) -> None:
+        self.traffic: Final = settings.traffic
         self._inbox = inbox
         self._notices = notices
         self._on_closed = on_closed  # of an admitted link

@@ -39,10 +39,23 @@ class LinkHandler(Protocol):
         ...
 
 
+class Traffic:
+    """Bytes that passed on all links of one kind, TLS left out."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+
+    def document(self) -> dict[str, int]:
+        return {"sent": self.sent, "received": self.received}
+
+
 class LinkSettings:
     """What all links of one kind have in common."""
 
-    __slots__ = ("bounds", "domain", "hello", "limits", "waiting_bytes_max")
+    __slots__ = ("bounds", "domain", "hello", "limits", "traffic", "waiting_bytes_max")
 
     def __init__(
         self, domain: Domain, own: Subject, limits: Limits, bounds: Mapping[int, int], *, waiting_bytes_max: int
@@ -52,6 +65,7 @@ class LinkSettings:
         self.limits: Final = limits
         self.bounds: Final = bounds  # frame types taken, and how long
         self.waiting_bytes_max: Final = waiting_bytes_max  # frames kept for an end that does not read
+        self.traffic: Final = Traffic()
 
 
 class Link(asyncio.Protocol):
@@ -101,6 +115,7 @@ class Link(asyncio.Protocol):
         waiting = self._waiting
         if not waiting or not self._writable or self._closing or self._transport is None:
             return
+        self._settings.traffic.sent += self._waiting_bytes
         self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
         waiting.clear()
         self._waiting_bytes = 0
@@ -142,6 +157,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        self._settings.traffic.received += len(data)
         try:
             frames = self._splitter.feed(data)
             if not frames:

@@ -74,6 +74,7 @@ class PeerNetwork:
     ) -> None:
         self.cluster: Final = cluster
         self.own: Final = own
+        self.traffic: Final = settings.traffic
         self._inbox = inbox
         self._notices = notices
         self._sources = {

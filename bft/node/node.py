@@ -29,6 +29,7 @@ from bft.node.counters import Counters
 from bft.node.gate import ClientQuery, Gate, StateQuestion
 from bft.node.identity import CertificateAdmission, load_identity
 from bft.node.outgoing import Outgoing, Round
+from bft.node.phases import Phase, Phases
 from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
 from bft.node.watches import Watches
@@ -81,10 +82,11 @@ class Node:
         self._core = make_replica(
             id=config.id,
             parameters=cluster.parameters,
-            signer=KeySigner(identity.key, cluster.domain, verified),
+            signer=(signer := KeySigner(identity.key, cluster.domain, verified)),
             admission=CertificateAdmission(cluster.cluster, identity.ca_der),
             application=self._state,
         )
+        self._signer = signer
         self._data = DataDirectory.open(config.data, Identity(cluster.cluster, config.id), config.durability, limits)
         threads = default_threads() if config.verify_threads is None else config.verify_threads
         self._pool = VerifierPool(threads)
@@ -119,6 +121,7 @@ class Node:
         )
         self._watches = Watches(self._clients, self._poll, self._wake)
         authenticator = Authenticator(cluster.domain, cluster.replica_keys, limits, pool=self._pool, verified=verified)
+        self._authenticator = authenticator
         core = self._core
         self._gate = Gate(authenticator, self._clients, core.is_redundant, core.expects, pooled=threads > 0)
         fast_reads = cluster.parameters.fast_reads
@@ -164,6 +167,15 @@ class Node:
     @property
     def uptime_s(self) -> float:
         return (time.monotonic_ns() - self._started_ns) / 1e9
+
+    @property
+    def phases(self) -> Phases:
+        return self._outgoing.phases
+
+    @property
+    def signatures(self) -> dict[str, int]:
+        """How many this replica made, and how many of others it verified."""
+        return {"made": self._signer.made, "verified": self._authenticator.verifications}
 
     @property
     def queues(self) -> dict[str, int]:
@@ -304,6 +316,7 @@ class Node:
         for effect in effects:
             match effect:
                 case fx.Persist(record):
+                    outgoing.phases.saw(record)
                     round_.entries.append(encode_record(record))
                     if isinstance(record, fx.Stable):
                         self._snapshots.certified(record.certificate)
@@ -319,6 +332,10 @@ class Node:
                         self._snapshots.want(seq, state)
                 case fx.TruncateLog(seq):
                     truncated = seq
+                case fx.Executed(seq):
+                    outgoing.phases.passed(seq, Phase.EXECUTED)
+                    round_.executed.append(seq)
+                    self._observe(effect)
                 case _:
                     self._observe(effect)
         await outgoing.submit(round_, idle=not self._inbox)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bft.codec import encode_frame
-from bft.core.messages import Outcome, PeerMessage, Refusal, ReplicaId, Reply, ReplyStatus
+from bft.core.messages import Outcome, PeerMessage, Refusal, ReplicaId, Reply, ReplyStatus, Seq
 from bft.errors import StorageFailure
 from bft.net.clients import ClientPort
 from bft.net.link import Link
 from bft.net.peers import PeerNetwork
+from bft.node.phases import Phase, Phases
 from bft.storage.log import RecordLog
 from bft.storage.records import Entry, RecordType
 
@@ -34,6 +35,7 @@ class Round:
     to_peers: list[tuple[ReplicaId | None, bytes]] = field(default_factory=list)  # None: to all others
     to_clients: list[tuple[bytes, int, bytes]] = field(default_factory=list)  # client, session, frame
     to_links: list[tuple[Link, bytes]] = field(default_factory=list)  # answers to queries
+    executed: list[Seq] = field(default_factory=list)  # in this round: they are answered when it is sent
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.to_peers or self.to_clients or self.to_links)
@@ -59,6 +61,7 @@ class Outgoing:
         self._on_failure = on_failure
         self._late: list[Entry] = []  # written with the next records that are waited for, or by `write_late`
         self._waiting: deque[tuple[asyncio.Future[None], Round]] = deque()
+        self.phases: Final = Phases()
         self.failure: StorageFailure | None = None  # the log's: nothing is sent any more
         log.failed.add_done_callback(self._on_log_failed)
 
@@ -108,6 +111,7 @@ class Outgoing:
             self._waiting[-1][1].to_peers.extend(round_.to_peers)
             self._waiting[-1][1].to_clients.extend(round_.to_clients)
             self._waiting[-1][1].to_links.extend(round_.to_links)
+            self._waiting[-1][1].executed.extend(round_.executed)
         else:
             self._send(round_)
         if len(self._late) > LATE_MAX:
@@ -173,6 +177,8 @@ class Outgoing:
             self._clients.send(client, session, frame)
         for link, frame in round_.to_links:
             self._clients.send_on(link, frame)
+        for seq in round_.executed:
+            self.phases.passed(seq, Phase.REPLIED)
 
     def _flush(self) -> None:
         self._peers.flush()

@@ -59,7 +59,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node = Node(config, make_replica=make_replica, make_state=make_state)
-    admin = AdminServer(config.listen_admin, lambda: status_of(node))
+    admin = AdminServer(config.listen_admin, lambda: status_of(node), phases=node.phases.document)
     try:
         node.bind()
         await admin.start()

@@ -60,6 +60,8 @@ def status_of(node: Node) -> dict[str, Any]:
         ],
         "clients": len(node.clients),
         "queues": node.queues | core.sizes,
+        "traffic": {"peer": node.peers.traffic.document(), "client": node.clients.traffic.document()},
+        "signatures": node.signatures,
         "rounds": counters.rounds,
         "frames": counters.frames,
         "log": {"syncs": log.syncs, "sync_s": round(log.sync_ns / 1e9, 6), "bytes": log.bytes_written},

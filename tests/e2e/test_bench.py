@@ -52,7 +52,7 @@ def result(tmp_path: Path) -> dict[str, Any]:
 def test_a_run_with_an_equivocating_primary_is_measured_and_found_safe(tmp_path):
     process = start(
         tmp_path, "--duration", "3", "--warmup", "0.5", "--reads", "0.5", "--clients", "2", "--inflight", "8",
-        "--keys", "200", "--behaviour", "0=equivocate_split@1s", "--json",
+        "--keys", "200", "--shared", "0.2", "--behaviour", "0=equivocate_split@1s", "--json",
     )  # fmt: skip
     out, err = process.communicate()
     assert process.returncode == ExitCode.OK, err
@@ -61,10 +61,16 @@ def test_a_run_with_an_equivocating_primary_is_measured_and_found_safe(tmp_path)
     assert document["schema"] == "bft-bench-run/2"
     assert document["verdict"]["safe"]
     assert [change["view"] for change in document["figures"]["view_changes"]] == [1]
+    phases = document["figures"]["phases"]
+    assert phases["operations"] == document["figures"]["operations"]
+    assert phases["sum_ms"] == pytest.approx(phases["latency_ms"], rel=0.02)
+    assert all(ms >= 0 for ms in phases["ms"].values())
+    checks = {check["claim"]: check["found"] for check in document["verdict"]["checks"]}
+    assert "competed for" in checks["the history of the shared keys is linearizable"]
     rows = [line.split(",") for line in (tmp_path / "out" / "timeline.csv").read_text().splitlines()[1:]]
     assert len(rows) == 30
     assert sum(int(row[1]) + int(row[2]) for row in rows) == document["figures"]["operations"] > 0
-    assert (tmp_path / "out" / "report.html").read_text().count("<svg") == 3
+    assert (tmp_path / "out" / "report.html").read_text().count("<svg") == 4
     assert not re.search(r'(src|href)="http', (tmp_path / "out" / "report.html").read_text())
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -91,6 +97,44 @@ def test_crashes_pauses_and_partitions_are_in_every_output_and_lose_nothing(tmp_
         assert "pause 3" in text
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# Loaded by every Python process of the run, it makes a build whose replicas acknowledge some writes and forget them.
+FORGETFUL = """
+import sys
+if "bft.node" in sys.orig_argv and sys.orig_argv[-1].endswith({replicas}):
+    import msgpack
+    from bft.statemachine.kv import KeyValue
+    honest = KeyValue.apply
+    def apply(self, ctx, operation):
+        return msgpack.packb(ctx.revision) if ctx.revision % 10 == 0 else honest(self, ctx, operation)
+    KeyValue.apply = apply
+"""
+
+
+@pytest.mark.parametrize(
+    ("replicas", "broken"),
+    [
+        (("0", "1", "2", "3"), "no acknowledged write is lost"),
+        (("0", "1"), "state roots are equal"),
+    ],
+    ids=["all replicas forget", "f+1 replicas forget"],
+)
+def test_an_unsafe_build_is_refused_a_figure(tmp_path, monkeypatch, replicas, broken):
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "sitecustomize.py").write_text(FORGETFUL.format(replicas=replicas))
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", str(tmp_path / "build"))
+    process = start(
+        tmp_path, "--duration", "1", "--warmup", "0", "--clients", "1", "--inflight", "2", "--keys", "30",
+        "--rate", "40", "--shared", "0",
+    )  # fmt: skip
+    out, err = process.communicate()
+    assert process.returncode == ExitCode.VERIFICATION, err
+    document = result(tmp_path)
+    assert document["figures"] is None
+    assert broken in [check["claim"] for check in document["verdict"]["checks"] if not check["holds"]]
+    assert "operations a second" not in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "result.json"]
 
 
 def test_ctrl_c_gives_a_valid_partial_report_and_leaves_nothing(tmp_path):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bench.history import KeyHistory, value_of, wrong_values
+from bench.shared import SharedHistory, operations
 from bench.verdict import Seen, Verdict
 
 SIZE = 32
@@ -122,3 +123,24 @@ def test_the_final_state_is_held_against_every_key():
 def test_a_history_survives_its_way_to_another_process():
     history = KeyHistory(writer=3, value_size=SIZE, acknowledged=4, doubtful={5, 6})
     assert KeyHistory.of(history.document()) == history
+
+
+def test_a_stale_read_of_a_shared_key_is_refused():
+    history = SharedHistory()
+    first, second = history.value(1), history.value(2)
+    history.wrote(1, 0, first, 0, 10, seq=1, revision=1)
+    history.wrote(2, 0, second, 20, 30, seq=2, revision=2)
+    history.read(3, 0, second, 40, 50, seq=3)
+    assert verdict(shared=operations(history.document())).safe
+    history.read(3, 0, first, 60, 70, seq=4)
+    found = verdict(shared=operations(history.document()))
+    assert failed(found) == ["the history of the shared keys is linearizable"]
+
+
+def test_a_write_of_a_shared_key_whose_outcome_is_unknown_may_be_seen_or_not():
+    history = SharedHistory()
+    doubtful = history.value(1)
+    history.doubtful(1, 0, doubtful, 0)
+    history.read(2, 0, None, 10, 20, seq=1)
+    history.read(2, 0, doubtful, 30, 40, seq=3)
+    assert verdict(shared=operations(history.document())).safe

@@ -11,7 +11,7 @@ from bench.latency import INTERVAL_S, timeline_csv
 from bench.run import Outcome
 from bft.errors import EnvironmentFailure
 
-_STYLE: Final = """
+STYLE: Final = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1e293b; background: #f1f5f9; margin: 0 }
 main { max-width: 1060px; margin: 0 auto; padding: 28px 20px 60px }
@@ -111,10 +111,10 @@ def page(document: dict[str, Any], images: Sequence[tuple[str, str]]) -> str:
     parts += [f"<section><h2>{escape(title)}</h2>{image}</section>" for title, image in images]
     if figures is not None:
         parts += [_latencies(figures), _recovery(figures, document["marks"]), _replicas(figures)]
-    parts.append(_machine(document))
+    parts.append(machine_section(document))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>bft bench run</title><style>{_STYLE}</style><main>{''.join(parts)}</main></html>\n"
+        f"<title>bft bench run</title><style>{STYLE}</style><main>{''.join(parts)}</main></html>\n"
     )
 
 
@@ -137,7 +137,7 @@ def _verdict(verdict: dict[str, Any]) -> str:
     title = "Safe: everything that was promised held" if verdict["safe"] else "NOT SAFE: this run has no figures"
     rows = [["✓" if c["holds"] else "✗", c["claim"], c["found"]] for c in verdict["checks"]]
     kind = "safe" if verdict["safe"] else "unsafe"
-    return f"<section class={kind}><h2>{title}</h2>{_table(('', 'claim', 'found'), rows)}</section>"
+    return f"<section class={kind}><h2>{title}</h2>{table(('', 'claim', 'found'), rows)}</section>"
 
 
 def _latencies(figures: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def _latencies(figures: dict[str, Any]) -> str:
         [names.get(kind, kind), *(_ms(values.get(column.rstrip("#"))) for column in columns[1:])]
         for kind, values in figures["latency_ms"].items()
     ]
-    return f"<section><h2>Latency</h2>{_table(columns, rows)}</section>"
+    return f"<section><h2>Latency</h2>{table(columns, rows)}</section>"
 
 
 def _recovery(figures: dict[str, Any], marks: Sequence[dict[str, Any]]) -> str:
@@ -164,7 +164,7 @@ def _recovery(figures: dict[str, Any], marks: Sequence[dict[str, Any]]) -> str:
         ]
         rows.append([mark["name"], *times])
     columns = ("", "from#", "to#", "first operation after the pause#", "95 % of the throughput before#")
-    return f"<section><h2>What went wrong</h2>{_table(columns, rows)}</section>"
+    return f"<section><h2>What went wrong</h2>{table(columns, rows)}</section>"
 
 
 def _replicas(figures: dict[str, Any]) -> str:
@@ -195,11 +195,12 @@ def _replicas(figures: dict[str, Any]) -> str:
         f"{figures['verifications_worth']:g} Ed25519 verifications cost."
     )
     return (
-        f"<section><h2>Replicas</h2><div class=wide>{_table(('replica', *columns), rows)}</div><p>{load}</p></section>"
+        f"<section><h2>Replicas</h2><div class=wide>{table(('replica', *columns), rows)}</div><p>{load}</p></section>"
     )
 
 
-def _machine(document: dict[str, Any]) -> str:
+def machine_section(document: dict[str, Any]) -> str:
+    """What the figures of a result.json were measured on."""
     machine, floor = document["machine"], document["crypto_floor"]
     rows = [
         ["commit", machine["commit"]],
@@ -211,10 +212,10 @@ def _machine(document: dict[str, Any]) -> str:
         ["Ed25519 sign, verify", f"{floor['sign_us']} µs, {floor['verify_us']} µs"],
         ["SHA-256 of 4 KiB", f"{floor['sha256_4k_us']} µs"],
     ]
-    return f"<section><h2>Machine</h2>{_table(('', ''), rows)}</section>"
+    return f"<section><h2>Machine</h2>{table(('', ''), rows)}</section>"
 
 
-def _table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
     """Columns whose heading ends in `#` are aligned right."""
     names = list(columns)
     align = [" class=n" if name.endswith("#") else "" for name in names]

@@ -69,16 +69,18 @@ def suite(repeats: int, out: Path | None) -> int:
     One caller, 200 callers, bundles of 64, and an equivocating primary: medians of the repeats.
     Exits with 8 when any run was not safe.
     """
-    from bench import report, show
+    from bench import overview, report, show
     from bench import suite as cases
 
     out = out or default_out()
     report.prepare(out)
     documents: dict[str, list[dict[str, object]]] = {case: [] for case in cases.CASES}
+    runs: list[tuple[str, Path, dict[str, Any]]] = []
     code: int = ExitCode.OK
     for case, options, directory in cases.runs(repeats, out):
         report.prepare(directory)
         outcome = carry_out(options, directory, title=f"{directory.name} ({case}): ")
+        runs.append((f"{directory.name}: {case}", directory, outcome.document()))
         if outcome.interrupted:
             code = INTERRUPTED
             break
@@ -87,7 +89,10 @@ def suite(repeats: int, out: Path | None) -> int:
     terminal = console(sys.stdout)
     if any(documents.values()):
         show.print_table(terminal, cases.COLUMNS, cases.rows(documents))
-    terminal.print(f"reports: {out}/*/report.html", markup=False, soft_wrap=True)
+    page = overview.write(
+        out, "bft bench suite", cases.COLUMNS, cases.rows(documents), runs, interrupted=code == INTERRUPTED
+    )
+    terminal.print(f"report  {page}", markup=False, soft_wrap=True)
     return code
 
 

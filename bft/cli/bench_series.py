@@ -32,7 +32,7 @@ def sweep(axes: tuple[str, ...], repeats: int, out: Path | None, **load: Any) ->
 
     Exits with 8 when any run was not safe; such a point shows no figures.
     """
-    from bench import report, show
+    from bench import overview, report, show
     from bench import sweep as sweeping
 
     varied = [sweeping.Vary.parse(text) for text in axes]
@@ -40,6 +40,7 @@ def sweep(axes: tuple[str, ...], repeats: int, out: Path | None, **load: Any) ->
     out = out or default_out()
     report.prepare(out)
     documents: list[list[dict[str, Any]]] = [[] for _ in points]
+    runs: list[tuple[str, Path, dict[str, Any]]] = []
     code: int = ExitCode.OK
     for repeat in range(1, repeats + 1):
         for number, point in enumerate(points):
@@ -47,7 +48,10 @@ def sweep(axes: tuple[str, ...], repeats: int, out: Path | None, **load: Any) ->
             report.prepare(directory)
             outcome = carry_out(point.options, directory, title=f"{', '.join(point.values)}: ")
             code = code or exit_code(outcome)
+            label = ", ".join(f"{axis.option} {value}" for axis, value in zip(varied, point.values, strict=True))
+            runs.append((label, directory, outcome.document()))
             if outcome.interrupted:
+                code = INTERRUPTED
                 break
             documents[number].append(outcome.document())
         if code == INTERRUPTED:
@@ -56,7 +60,10 @@ def sweep(axes: tuple[str, ...], repeats: int, out: Path | None, **load: Any) ->
     rows = [[*point.values, *sweeping.row(of)] for point, of in zip(points, documents, strict=True) if of]
     (out / "sweep.csv").write_text(sweeping.table_csv(names, rows))
     terminal = console(sys.stdout)
-    show.print_table(terminal, [*(f"{name}#" for name in names), *sweeping.COLUMNS], rows)
+    columns = [*(f"{name}#" for name in names), *sweeping.COLUMNS]
+    show.print_table(terminal, columns, rows)
+    page = overview.write(out, "bft bench sweep", columns, rows, runs, interrupted=code == INTERRUPTED)
+    terminal.print(f"report  {page}", markup=False, soft_wrap=True)
     terminal.print(f"table   {out / 'sweep.csv'}", markup=False, soft_wrap=True)
     return code
 
@@ -70,7 +77,7 @@ def saturate(out: Path | None, **load: Any) -> int:
     The knee is the point with the most throughput for its latency: below it the cluster idles, above it
     operations queue.
     """
-    from bench import plots, report, show
+    from bench import overview, plots, report, show
     from bench import sweep as sweeping
 
     out = out or default_out()
@@ -78,19 +85,24 @@ def saturate(out: Path | None, **load: Any) -> int:
     code: int = ExitCode.OK
     rows: list[list[str]] = []
     points: list[tuple[float, float]] = []
+    runs: list[tuple[str, Path, dict[str, Any]]] = []
     for options in sweeping.loads(options_of(**load)):
         directory = out / f"callers-{options.callers}"
         report.prepare(directory)
         outcome = carry_out(options, directory, title=f"{options.callers} callers: ")
         code = code or exit_code(outcome)
+        document = outcome.document()
+        runs.append((f"{options.callers} callers", directory, document))
         if code:
             break
-        document = outcome.document()
         rows.append([str(options.callers), *sweeping.row([document])])
         points.append((document["figures"]["operations_per_s"], document["figures"]["latency_ms"]["all"]["p50"]))
         if sweeping.saturated([throughput for throughput, _ in points]):
             break
     terminal = console(sys.stdout)
+    overview.write(
+        out, "bft bench saturate", ["callers#", *sweeping.COLUMNS], rows, runs, interrupted=code == INTERRUPTED
+    )
     if points:
         at = sweeping.knee(points)
         (out / "saturate.csv").write_text(sweeping.table_csv(["callers"], rows))
@@ -115,30 +127,34 @@ def attack(behaviours_only: tuple[str, ...], out: Path | None, *, as_json: bool,
     Goodput and p99 are in units of the median run without one. Exits with 8 when any run was not safe.
     """
     from bench import attack as attacks
-    from bench import report, show
+    from bench import overview, report, show
 
     out = out or default_out()
     report.prepare(out)
     documents: list[tuple[str, dict[str, Any]]] = []
+    runs: list[tuple[str, Path, dict[str, Any]]] = []
     code: int = ExitCode.OK
     for number, (name, options) in enumerate(attacks.plan(options_of(**load), behaviours_only), 1):
         directory = out / f"{number:02}"
         report.prepare(directory)
         outcome = carry_out(options, directory, title=f"{name}: ")
         code = code or exit_code(outcome)
+        runs.append((name, directory, outcome.document()))
         if outcome.interrupted:
+            code = INTERRUPTED
             break
         documents.append((name, outcome.document()))
     rows = attacks.rows(documents)
     names = [column.rstrip("#") for column in attacks.COLUMNS]
     table = [dict(zip(names, row, strict=True)) for row in rows]
     (out / "attack.json").write_text(json.dumps({"schema": "bft-bench-attack/1", "rows": table}, indent=2) + "\n")
+    page = overview.write(out, "bft bench attack", attacks.COLUMNS, rows, runs, interrupted=code == INTERRUPTED)
     if as_json:
         print_json(table)
     else:
         terminal = console(sys.stdout)
         show.print_table(terminal, attacks.COLUMNS, rows)
-        terminal.print(f"reports {out}/*/report.html", markup=False, soft_wrap=True)
+        terminal.print(f"report  {page}", markup=False, soft_wrap=True)
     return code
 
 

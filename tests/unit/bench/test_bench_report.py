@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench import report
+from bench import overview, report
 from bench.faults import Fault
 from bench.latency import Latencies
 from bench.options import Options
@@ -51,3 +51,14 @@ def test_what_comes_from_outside_is_escaped(unsafe, tmp_path):
 def test_the_suites_table_gives_no_figure_for_a_case_with_an_unsafe_run(unsafe):
     (row,) = rows({"case": [unsafe.document()]})
     assert row == ["case", *[""] * (len(COLUMNS) - 2), "NO"]
+
+
+def test_the_overview_links_every_run_and_names_the_unsafe_ones(unsafe, tmp_path):
+    (tmp_path / "1").mkdir()
+    report.write(unsafe, tmp_path / "1")
+    page = overview.write(
+        tmp_path, "series", ("", "op/s#"), [["a <case>", "-"]], [("a <case>", tmp_path / "1", unsafe.document())]
+    ).read_text()
+    assert "href='1/report.html'" in page
+    assert "NOT SAFE: a &lt;case&gt;" in page
+    assert "<case>" not in page

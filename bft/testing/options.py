@@ -37,6 +37,7 @@ class Family(StrEnum):
 
 ALL_FAMILIES = tuple(Family)
 _KEYED_EVERY = 100  # seeds: one of them with real signatures and real bytes
+_DELAYS_A_REQUEST = 10  # five from client to result, and as many again for view changes and retransmission
 STANDARD_REQUESTS = 200  # of all clients of a drawn seed
 _OF_DISKS = (Family.LOST_DISK, Family.ROLLBACK)
 _DRAWN_APART = (
@@ -78,7 +79,7 @@ class Options:
     view_change_timeout_ns: int = 800 * MS
 
     fault_phase_ns: int = 6 * SECOND
-    liveness_bound_ns: int = 240 * SECOND  # from healing to the last result
+    liveness_bound_ns: int = 240 * SECOND  # from healing to the last result, were messages there at once
     events_max: int = 3_000_000
     delay_ns: int = QUICK_NS  # mean, one way
     loss: float = 0.0
@@ -184,6 +185,11 @@ class Options:
             twins=(twin,) if twins else (),
             rounds=draw_rounds(apart, instances=n + 1, phase_ns=6 * SECOND) if twins else (),
         )
+
+    @property
+    def patience_ns(self) -> int:
+        """From healing to the last result: each request may have to wait for the one before it."""
+        return self.liveness_bound_ns + _DELAYS_A_REQUEST * self.clients * self.requests * self.delay_ns
 
     @property
     def spare(self) -> int:

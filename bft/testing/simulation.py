@@ -150,7 +150,7 @@ class Simulation:
         self._begin()
         scheduler.run_until(self.options.fault_phase_ns)
         self._faults.heal()
-        deadline_ns = scheduler.now_ns + self.options.liveness_bound_ns
+        deadline_ns = scheduler.now_ns + self.options.patience_ns
         while not self._settled():
             if scheduler.now_ns >= deadline_ns:
                 raise Violation(self._why_stuck(), event=self.checker.events, now_ns=scheduler.now_ns)
@@ -191,7 +191,7 @@ class Simulation:
             if (core := host.core) is not None
         ]
         clients = [f"client {c.index}: {c.accepted}/{self.options.requests}, waiting {c.waiting}" for c in self.clients]
-        return f"no progress within {self.options.liveness_bound_ns / SECOND:.0f} s of healing; " + "; ".join(
+        return f"no progress within {self.options.patience_ns / SECOND:.0f} s of healing; " + "; ".join(
             replicas + clients
         )
 

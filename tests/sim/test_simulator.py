@@ -157,3 +157,16 @@ def test_a_proven_equivocator_is_put_on_record(n):
     """DESIGN §4: the proof is submitted as an ordered operation."""
     run = scenario(n=n, byzantine=((0, "equivocate_split"),))
     assert run.accused == run.convicted == (0,)
+
+
+def test_requests_that_wait_for_each_other_in_a_slow_network_are_given_their_time():
+    """Found by seeds 70010 (n = 7) and 70022 (n = 4): every request was served, but not all of them in 240 s."""
+    run = scenario(
+        clients=1,
+        in_flight=1,
+        requests=60,
+        delay_ns=SECOND,
+        request_timeout_ns=20 * SECOND,
+        view_change_timeout_ns=20 * SECOND,
+    )
+    assert run.done_ns > 240 * SECOND

@@ -96,7 +96,8 @@ class Checker:
         self._position = [0] * n  # last executed of each replica
         self._view = [0] * n
         self._said = Contradictions(n)
-        self.amnesia = Amnesia(self._said)
+        self.amnesia = Amnesia(self._said, n)
+        self._doubtful: list[str] = []  # right only if the replica turns out to be excused
         self._effects: dict[type, Callable[[Host, Any], None]] = {
             Executed: self._on_executed,
             SaveSnapshot: self._on_save_snapshot,
@@ -108,7 +109,7 @@ class Checker:
             Rejected: self._on_rejected,
             ViewChangeStarted: self._on_view_change_started,
             FellSilent: self._on_fell_silent,
-            Rejoined: lambda host, effect: self.amnesia.on_speaking(host, was_silenced=effect.was_silenced),
+            Rejoined: self._on_rejoined,
         }
         self._records: dict[type, Callable[[Host, Any], None]] = {
             Prepared: lambda _, record: proven.check_prepared(record.certificate),
@@ -134,10 +135,14 @@ class Checker:
             host.state.applied.clear()
             return
         self.coverage.add(core, event, effects, self.weather.now)
+        if self._options.rollbacks:
+            self.amnesia.on_step(host, event, effects)
         for effect in effects:
             check = self._effects.get(type(effect))
             if check is not None:
                 check(host, effect)
+        if self._doubtful:
+            self._judge_doubtful(host)
         if host.state.applied:
             self._fail(f"replica {host.id} executed operations outside any batch")
         if not self._is_at(host, core.last_executed):
@@ -193,7 +198,6 @@ class Checker:
             and not isinstance(statement.message, Request)
             and statement.message.replica == host.id
             and (wrong := self._said.on_sent(host.id, statement))
-            and host.id not in self.amnesia.undetected
         ):
             self._fail(wrong)
 
@@ -210,6 +214,7 @@ class Checker:
         for seq in sorted({entry[0] for entry in applied}):
             self._check_applied(host, seq)
         applied.clear()
+        self.amnesia.on_restart(host)
         if self.amnesia.starts_over(host.id):
             self._recoverable[host.id] = self._durable[host.id] = 0
         if core.last_executed < self._recoverable[host.id]:
@@ -323,7 +328,8 @@ class Checker:
         genuine = self._registry.is_genuine(evidence.first) and self._registry.is_genuine(evidence.second)
         if not genuine or not contradict(evidence.first.message, evidence.second.message):
             self._fail(f"replica {host.id} believes evidence that proves nothing: {describe(evidence)}")
-        if evidence.accused not in self._byzantine | self.amnesia.undetected:
+        excused = any(self._said.may_contradict(said) for said in (evidence.first, evidence.second))
+        if evidence.accused not in self._byzantine and not excused:
             self._fail(f"replica {host.id} accuses the correct replica {evidence.accused}: {describe(evidence)}")
 
     def _on_rejected(self, host: Host, effect: Rejected) -> None:
@@ -347,12 +353,23 @@ class Checker:
 
     def _on_signed(self, replica: ReplicaId, statement: Authenticated[Any]) -> None:
         message = statement.message
-        if (
-            replica not in self._byzantine | self.amnesia.undetected
-            and isinstance(message, PrePrepare | Prepare | Commit)
-            and message.view < self._said.left_view[replica]
-        ):
-            self._fail(f"replica {replica} speaks in a view that it has left: {describe(message)}")
+        if replica in self._byzantine or not isinstance(message, PrePrepare | Prepare | Commit):
+            return
+        if message.view < self._said.left_view[replica]:
+            what = f"replica {replica} speaks in a view that it has left: {describe(message)}"
+            if message.view < self._said.bound_view[replica]:
+                self._fail(what)
+            self._doubtful.append(what)
+
+    def _judge_doubtful(self, host: Host) -> None:
+        """It left that view before its disk was rolled back: right if nobody could tell it."""
+        if not self._said.excused[host.id]:
+            self._fail(self._doubtful[0])
+        self._doubtful.clear()
+
+    def _on_rejoined(self, host: Host, effect: Rejoined) -> None:
+        if not self.amnesia.on_speaking(host, was_silenced=effect.was_silenced):
+            self._fail(f"replica {host.id} was shown what it lost, and speaks all the same")
 
     def _check_sizes(self, host: Host, sizes: dict[str, int]) -> None:
         parameters = self._options.parameters

@@ -14,6 +14,7 @@ from bft.core.messages import (
     PrePrepare,
     ReplicaId,
     SignedMessage,
+    View,
     ViewChange,
 )
 
@@ -61,12 +62,42 @@ class Contradictions:
         self.left_view = [0] * n  # the highest view of a VIEW-CHANGE that each sent
         self.highest_view = [0] * n  # in which it said anything
         self.highest_seq = [0] * n  # for which it said anything
+        self.bound_view = [0] * n  # as `left_view`, of the VIEW-CHANGEs that it did not lose
+        self.lost: list[set[bytes]] = [set() for _ in range(n)]  # what each said and does not know any more
+        self.excused: list[set[bytes]] = [set() for _ in range(n)]  # of that, what nobody could tell it
+        self._written: list[list[bytes]] = [[] for _ in range(n)]  # in the order that it became durable
         self._durable: set[bytes] = set()  # signatures, of which no two statements have the same
         self._sent: set[bytes] = set()
-        self._claims: dict[tuple[Any, ...], Any] = {}
+        self._claims: dict[tuple[Any, ...], tuple[Any, bytes]] = {}  # and the signature
+        self._left: list[dict[bytes, View]] = [{} for _ in range(n)]  # views of its VIEW-CHANGEs
 
     def on_durable(self, replica: ReplicaId, statements: Iterable[Authenticated[Any]]) -> None:
-        self._durable.update(statement.signature for statement in statements)
+        signatures = [statement.signature for statement in statements]
+        self._written[replica] += signatures
+        self._durable.update(signatures)
+
+    def written(self, replica: ReplicaId) -> int:
+        """How many of its statements became durable so far: a copy of its disk holds no later ones."""
+        return len(self._written[replica])
+
+    def lose(self, replica: ReplicaId, since: int) -> None:
+        """Its disk holds no statement any more that became durable after so many."""
+        lost = set(self._written[replica][since:])
+        self.lost[replica] |= lost
+        self._durable -= lost
+        self._sent -= lost
+        gone = self.lost[replica] | self.excused[replica]
+        self.bound_view[replica] = max((v for said, v in self._left[replica].items() if said not in gone), default=0)
+
+    def may_contradict(self, statement: Authenticated[Any]) -> bool:
+        """Whether its signer lost this statement, and nobody who answered could tell."""
+        return statement.signature in self.excused[statement.message.replica]
+
+    def speak(self, replica: ReplicaId, *, excused: bool) -> None:
+        """It signs again: what it lost is past, or else excused."""
+        if excused:
+            self.excused[replica] |= self.lost[replica]
+        self.lost[replica].clear()
 
     def on_sent(self, replica: ReplicaId, statement: Authenticated[Any]) -> str | None:
         """What is wrong with a replica's own statement that leaves it; None if nothing is."""
@@ -80,11 +111,15 @@ class Contradictions:
         where = position(message)
         if where is not None:
             said = claim(message)
-            if self._claims.setdefault(where, said) != said:
+            known, signature = self._claims.get(where, (said, statement.signature))
+            if known != said and signature not in self.excused[replica]:
                 return f"replica {replica} contradicts itself: two {name}s for {where[2:]}"
+            self._claims[where] = (said, statement.signature)
         view = getattr(message, "view", 0)
         self.highest_view[replica] = max(self.highest_view[replica], view)
         self.highest_seq[replica] = max(self.highest_seq[replica], getattr(message, "seq", 0))
         if isinstance(message, ViewChange):
+            self._left[replica][statement.signature] = view
             self.left_view[replica] = max(self.left_view[replica], view)
+            self.bound_view[replica] = max(self.bound_view[replica], view)
         return None

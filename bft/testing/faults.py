@@ -207,15 +207,23 @@ class Faults:
 
     def _copy_disk(self) -> None:
         host = self._victim()
-        self._while_faulty(self._random.randrange(1 * MS, 3 * SECOND), self._roll_back, host, host.disk.copy())
+        self._while_faulty(
+            self._random.randrange(1 * MS, 3 * SECOND),
+            self._roll_back,
+            host,
+            host.disk.copy(),
+            self._amnesia.written(host),
+        )
 
-    def _roll_back(self, host: Host, copy: DiskCopy) -> None:
+    def _roll_back(self, host: Host, copy: DiskCopy, written: int) -> None:
         if not self._may_forget(host):
             return
         self._note(f"disk of {host.id} is rolled back")
         host.crash()
         if host.disk.roll_back(copy):
-            self._amnesia.strike(host, told=False)
+            self._amnesia.strike(host, told=False, since=written)
+        else:
+            self._amnesia.set_back(host)
         self._while_faulty(self._random.randrange(1 * MS, 2 * SECOND), self._restart, host)
 
     def _stop_for_good(self, host: Host) -> None:

@@ -29,6 +29,12 @@ def test_disks_are_lost_while_a_byzantine_replica_of_seven_lies():
     scenario(2, n=7, lost_disks=2, rollbacks=2, byzantine=((1, "equivocate_split"),), loss=0.1, crashes=4, **DISKS)
 
 
+def test_a_copy_that_lacks_nothing_but_the_newest_snapshot_makes_nobody_silent():
+    """Found by seed 210039: a state had been transferred, its certificate was in the copy and its snapshot not yet."""
+    options = replace(Options.draw(210039, 4), byzantine=(), crash_stop=(), byzantine_clients=(), crashes=6)
+    Simulation(replace(options, rollbacks=4, requests=30)).run()
+
+
 def test_a_silent_primary_of_an_idle_cluster_does_not_keep_itself_silent():
     """Found by seed 25: the primary lost its disk after the last request, and nobody filled the log up to H."""
     families = (Family.DUPLICATE, Family.PARTITION, Family.CRASH)

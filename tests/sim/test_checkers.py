@@ -13,11 +13,13 @@ from bft.core.effects import (
     Executed,
     Persist,
     Prepared,
+    Rejoined,
+    Send,
     Stable,
     ViewChangeCause,
     ViewChangeStarted,
 )
-from bft.core.events import Tick
+from bft.core.events import Received, Tick
 from bft.core.messages import (
     GENESIS,
     NULL_DIGEST,
@@ -32,6 +34,8 @@ from bft.core.messages import (
     PreparedCertificate,
     PrePrepare,
     Proposal,
+    QueryStable,
+    ReplyStable,
     Request,
     RequestKind,
     ViewChange,
@@ -59,12 +63,30 @@ class World:
         sizes = {"slots": 0, "held": 0, "pending": 0, "sessions": 0}
         core = SimpleNamespace(last_executed=0, view=0, active=True, sizes=sizes, state_root=A)
         state = SimpleNamespace(applied=[], root_at=lambda _: None)
-        return SimpleNamespace(id=replica, correct=True, core=core, state=state)
+        return SimpleNamespace(id=replica, correct=True, core=core, state=state, incarnation=1)
 
     def step(self, replica, *effects, last_executed=0):
         self.hosts[replica].core.last_executed = last_executed
         self.checker.on_step(self.hosts[replica], Tick(), list(effects))
         self.checker.on_durable(self.hosts[replica], [e.record for e in effects if isinstance(e, Persist)])
+
+    def say(self, replica, header):
+        """A proposal, durable and sent."""
+        self.checker.on_durable(self.hosts[replica], [Accepted(Proposal(header, Batch(1, ())), None)])
+        self.checker.on_sent(self.hosts[replica], Proposal(header, Batch(1, ())))
+
+    def hear(self, replica, sender, message, *effects):
+        self.checker.on_step(self.hosts[replica], Received(sender, message), list(effects))
+
+    def roll_back(self, replica, since=0):
+        self.checker.on_crash(self.hosts[replica])
+        self.checker.amnesia.strike(self.hosts[replica], told=False, since=since)
+        self.checker.on_restart(self.hosts[replica])
+
+    def answer(self, replica, peer):
+        answer = ReplyStable(9, 0, GENESIS, (), ())
+        self.hear(peer, replica, QueryStable(9, 0, 0), Send(replica, answer))
+        self.hear(replica, peer, answer)
 
     def execute(self, replica, seq, batch, *operations):
         self.hosts[replica].state.applied += [(seq, batch.time_ns, b"client", operation) for operation in operations]
@@ -170,6 +192,61 @@ def test_a_replica_that_contradicts_itself_is_a_violation(world):
     world.checker.on_sent(world.hosts[0], Proposal(first, Batch(1, ())))
     with pytest.raises(Violation, match="contradicts itself"):
         world.checker.on_sent(world.hosts[0], Proposal(second, Batch(1, ())))
+
+
+def test_what_a_replica_lost_and_nobody_who_answered_held_it_may_contradict():
+    world = World(rollbacks=1)
+    first, second = world.header(A), world.header(B)
+    world.say(0, first)
+    world.hear(1, 0, Proposal(first, Batch(1, ())))
+    world.roll_back(0)
+    world.answer(0, peer=2)
+    world.step(0, Rejoined(was_silenced=False))
+    world.say(0, second)
+    world.step(1, EvidenceFound(Evidence(first, second)))
+
+
+def test_to_speak_after_an_answer_of_who_holds_what_was_lost_is_a_violation():
+    world = World(rollbacks=1)
+    header = world.header(A)
+    world.say(0, header)
+    world.hear(1, 0, Proposal(header, Batch(1, ())))
+    world.roll_back(0)
+    world.answer(0, peer=1)
+    with pytest.raises(Violation, match="was shown what it lost"):
+        world.step(0, Rejoined(was_silenced=False))
+
+
+def test_after_an_unnoticed_rollback_two_new_votes_that_contradict_each_other_are_a_violation():
+    world = World(rollbacks=1)
+    world.say(0, world.header(A, seq=1))
+    world.roll_back(0)
+    world.step(0, Rejoined(was_silenced=False))
+    first, second = world.header(A, seq=2), world.header(B, seq=2)
+    world.say(0, first)
+    with pytest.raises(Violation, match="contradicts itself"):
+        world.say(0, second)
+    with pytest.raises(Violation, match="accuses the correct replica 0"):
+        world.step(1, EvidenceFound(Evidence(first, second)))
+
+
+def test_after_an_unnoticed_rollback_to_contradict_what_the_copy_held_is_a_violation():
+    world = World(rollbacks=1)
+    world.say(0, world.header(A, seq=1))
+    world.say(0, world.header(A, seq=2))
+    world.roll_back(0, since=1)
+    world.step(0, Rejoined(was_silenced=False))
+    with pytest.raises(Violation, match="contradicts itself"):
+        world.say(0, world.header(B, seq=1))
+
+
+def test_a_replica_that_was_silenced_may_contradict_nothing():
+    world = World(rollbacks=1)
+    world.say(0, world.header(A))
+    world.roll_back(0)
+    world.step(0, Rejoined(was_silenced=True))
+    with pytest.raises(Violation, match="contradicts itself"):
+        world.say(0, world.header(B))
 
 
 def test_the_accusation_of_a_correct_replica_is_a_violation(world):

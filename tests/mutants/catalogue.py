@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "the largest client keeps its places",
         "bft/core/pending.py",
-        "if newest is None or self._of_origin[largest][0] <= than:",
+        "if newest is None or self._of_origin[largest][short] <= than[short]:",
         "if True:",
     ),
     Mutant("requests are proposed as they came", "bft/core/pending.py", "            self._turns.pass_on()\n", ""),

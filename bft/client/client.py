@@ -248,6 +248,13 @@ class Client(KeyValueClient):
 
         One replica is asked, and another when what it sends does not hold, is older than ``max_age`` seconds or does
         not come.  Raises NoProof when no replica's does: there is none before the first checkpoint.
+
+        >>> from bft.statemachine import kv
+        >>> for _ in range(20):  # a checkpoint is taken every 4 batches here
+        ...     revision = await client.put(b"greeting", b"hello")
+        >>> stored = await client.prove_stored(kv.stored_key(b"greeting"))
+        >>> kv.decode_entry(stored.proven.value).value, len(stored.proven.signers) >= 3
+        (b'hello', True)
         """
         _, deadline = self._checked(key, timeout)
         await self._wait_for_room(deadline)

@@ -69,6 +69,12 @@ class KeyValueClient(ABC):
 
         ``max_age`` in seconds: how old the checkpoint may be, by this machine's clock; a replica whose is older is
         passed over.  Raises NoProof when none helps, as before the first checkpoint.
+
+        >>> for _ in range(20):  # a checkpoint is taken every 4 batches here
+        ...     revision = await client.put(b"greeting", b"hello")
+        >>> found = await client.prove(b"greeting", max_age=3600)
+        >>> found.entry.value, found.seq > 0
+        (b'hello', True)
         """
         stored, proof, age_s = await self.prove_stored(kv.stored_key(key), max_age=max_age, timeout=timeout)
         return ProvenEntry(entry_of(stored), stored.seq, age_s, proof)

@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("readme")
     made = directory / "mycluster"
     made.mkdir()
-    make_cluster(made, durability="memory")
+    make_cluster(made, durability="memory", checkpoint_interval=4, window=8)  # so that there is something to prove
     add_client(made, "default")
     with cluster_on_a_thread(made):
         yield directory

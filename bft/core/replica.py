@@ -244,7 +244,7 @@ class Replica(Parts):
             out.reject(sender, message, Rejection.NOT_WANTED)
         else:
             handler(sender, message, now, out)
-        for proof in self._witness.observe(message):
+        for proof in self._witness.observe(message, sender):
             self._convict(proof, now, out)
 
     def _report(

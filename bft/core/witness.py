@@ -39,11 +39,45 @@ _NEW_VIEWS_MAX = 4  # entered: their VIEW-CHANGEs are remembered whatever the se
 _Seen = OrderedDict[tuple[int, int], Authenticated[Any]]  # by (view, seq), in order of first sight
 
 
+class _Memory:
+    """What one replica said of one kind: what others showed us, and what it said itself, which they cannot push out."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit  # of each
+        self._shown: _Seen = OrderedDict()
+        self._heard: _Seen = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._shown) + len(self._heard)
+
+    def __iter__(self) -> Iterator[Authenticated[Any]]:
+        yield from self._shown.values()
+        yield from self._heard.values()
+
+    def get(self, where: tuple[int, int]) -> Authenticated[Any] | None:
+        return self._heard.get(where) or self._shown.get(where)
+
+    def keep(self, where: tuple[int, int], statement: Authenticated[Any], *, shown: bool) -> None:
+        seen = self._shown if shown else self._heard
+        if where in seen:
+            return
+        seen[where] = statement
+        if len(seen) > self._limit:
+            seen.popitem(last=False)
+
+    def correct(self, where: tuple[int, int], statement: Authenticated[Any]) -> None:
+        """In place of the one that is held there."""
+        for seen in (self._heard, self._shown):
+            if where in seen:
+                seen[where] = statement
+
+
 class Witness:
     """Remembers the first statement at each position, of each replica no more than a few windows' worth.
 
-    What is full forgets its oldest, so a replica can only push out its own statements.  A replica's own are not looked
-    at: what it said is on its disk.
+    What is full forgets its oldest.  What a replica said to us itself has a place of its own, so nobody pushes that out
+    by showing us its older statements: a replica that lost its disk must get them back.  Our own are not looked at:
+    what we said is on our disk.
     """
 
     def __init__(self, context: Context) -> None:
@@ -51,17 +85,17 @@ class Witness:
         n, window = context.quorums.n, context.parameters.window
         self._limits = {PrePrepare: 2 * window, Prepare: 2 * window, Commit: 2 * window, Checkpoint: window}
         self._limits[ViewChange] = _VIEW_CHANGES_MAX
-        self._seen: dict[type, list[_Seen]] = {kind: [OrderedDict() for _ in range(n)] for kind in self._limits}
+        self._seen = {kind: [_Memory(limit) for _ in range(n)] for kind, limit in self._limits.items()}
         self._decisive: deque[dict[ReplicaId, Authenticated[ViewChange]]] = deque(maxlen=_NEW_VIEWS_MAX)
 
     def __len__(self) -> int:
         return sum(len(seen) for of_kind in self._seen.values() for seen in of_kind)
 
-    def observe(self, message: object) -> list[Evidence]:
-        """Remember every statement in a message or record; the proofs that it completes."""
+    def observe(self, message: object, sender: ReplicaId | None = None) -> list[Evidence]:
+        """Remember every statement in a message of ``sender``, or in a record; the proofs that it completes."""
         me = self._context.id
         others = [statement for statement in _statements(message) if statement.message.replica != me]
-        return [proof for statement in others if (proof := self._compare(statement)) is not None]
+        return [proof for statement in others if (proof := self._compare(statement, sender)) is not None]
 
     def contradicts(self, vote: Prepare | Commit) -> bool:
         """Whether this vote, not verified yet, would convict its sender."""
@@ -70,7 +104,7 @@ class Witness:
 
     def said(self, replica: ReplicaId, kind: type) -> list[Authenticated[Any]]:
         """What this replica was seen to sign, of one kind, in order of first sight."""
-        return list(self._seen[kind][replica].values())
+        return list(self._seen[kind][replica])
 
     def keep(self, new_view: NewView) -> None:
         """We entered this view: what its VIEW-CHANGEs hid stays provable while COMMITs of earlier views turn up."""
@@ -83,12 +117,15 @@ class Witness:
             if isinstance(record, EnteredView):
                 self.keep(record.new_view.message)
 
-    def _compare(self, statement: Authenticated[Any]) -> Evidence | None:
+    def _compare(self, statement: Authenticated[Any], sender: ReplicaId | None) -> Evidence | None:
         message = statement.message
         kind = type(message)
         seen = self._seen[kind][message.replica]
         where = (getattr(message, "view", 0), getattr(message, "seq", 0))
+        shown = sender is not None and sender != message.replica
         known = seen.get(where)
+        if known is not None and not shown:
+            seen.keep(where, known, shown=False)  # it may have been shown to us before
         if known is statement:
             return None
         if known is not None:
@@ -97,17 +134,15 @@ class Witness:
             ):
                 return Evidence(known, statement)
             return None
-        seen[where] = statement
-        if len(seen) > self._limits[kind]:
-            seen.popitem(last=False)
+        seen.keep(where, statement, shown=shown)
         if kind is Commit:
             return self._hidden_by_view_change(statement)
         return self._hides_commit(statement) if kind is ViewChange else None
 
-    def _both_valid(self, seen: _Seen, known: Authenticated[ViewChange], second: Authenticated[ViewChange]) -> bool:
+    def _both_valid(self, seen: _Memory, known: Authenticated[ViewChange], second: Authenticated[ViewChange]) -> bool:
         """A VIEW-CHANGE that proves nothing is nobody's evidence, and does not stand in the way of a valid one."""
         if not self._is_valid(known):
-            seen[known.message.view, 0] = second
+            seen.correct((known.message.view, 0), second)
             return False
         return self._is_valid(second)
 
@@ -117,14 +152,14 @@ class Witness:
     def _hidden_by_view_change(self, commit: Authenticated[Commit]) -> Evidence | None:
         replica = commit.message.replica
         votes = [new_view[replica] for new_view in self._decisive if replica in new_view]
-        for vote in (*votes, *self._seen[ViewChange][replica].values()):
+        for vote in (*votes, *self._seen[ViewChange][replica]):
             if vote.message.view > commit.message.view and conflict(commit.message, vote.message):
                 return Evidence(commit, vote) if self._is_valid(vote) else None
         return None
 
     def _hides_commit(self, vote: Authenticated[ViewChange]) -> Evidence | None:
         message = vote.message
-        for commit in self._seen[Commit][message.replica].values():
+        for commit in self._seen[Commit][message.replica]:
             if conflict(commit.message, message):
                 return Evidence(commit, vote) if self._is_valid(vote) else None
         return None

@@ -65,7 +65,9 @@ track-record: $(READY) ## Put bugs that others shipped into our code; their scen
 bench: $(READY) ## Measure this machine: one caller, many, bundles, an equivocating primary (< 5 minutes)
 	@$(BIN)/bft bench suite
 
-bench-micro: $(READY) ## Measure single parts on this machine
+bench-micro: $(READY) ## Measure single parts: codec, signatures, Merkle trees, core, log, state; also as JSON
+	@mkdir -p bench-results
+	@$(PY) -m pytest -q bench/micro/parts.py --benchmark-columns=min,median,iqr,rounds --benchmark-json=bench-results/micro.json
 	@$(PY) -m bench.micro.log
 	@$(PY) -m bench.micro.state
 

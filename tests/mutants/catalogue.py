@@ -289,7 +289,7 @@ MUTANTS = (
     Mutant(
         "what no handler acts on convicts nobody",
         _REPLICA,
-        "for proof in self._witness.observe(message):",
+        "for proof in self._witness.observe(message, sender):",
         "for proof in ():",
     ),
     Mutant(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
+from bft.client.audit import Audit
 from bft.client.bundler import Bundler, PendingCall, Waiter
 from bft.client.collector import Accepted, ReplyCollector, ViewTracker, replies_needed
 from bft.client.errors import NotAuthorised, ResultLost
@@ -70,6 +71,7 @@ class Dispatcher:
         links: Links,
         nonce: Callable[[], int],  # the wall clock in ns
         jitter: Jitter | None = None,  # None: the settings'
+        chance: Callable[[], float] | None = None,  # None: the system's
     ) -> None:
         parameters = cluster.parameters
         self._cluster = cluster
@@ -90,6 +92,7 @@ class Dispatcher:
         )
         self._views = ViewTracker(self._quorums)
         self._round_trip = RoundTrip()
+        self._audit = Audit(chance)
         self._window: SessionWindow | None = None
         self._registration: Exchange | None = None
         self._exchanges: dict[int, Exchange] = {}  # of the current session, by number: at most `bundles_max`
@@ -268,11 +271,15 @@ class Dispatcher:
         return Exchange(signed, encode_frame(signed), calls, collector, backoff)
 
     def _send_first(self, exchange: Exchange, now: float) -> None:
-        """To the believed primary alone: in the normal case the others hear of it in the proposal.  OSDI'99 §4.1"""
+        """To the believed primary alone: in the normal case the others hear of it in the proposal.  OSDI'99 §4.1
+
+        Some to all, see `Audit`.
+        """
         exchange.attempts = 1
         exchange.sent_at = now
         exchange.resend_at = now + exchange.backoff.next()
-        if self._links.is_up(self.primary):
+        exchange.to_all = not self._links.is_up(self.primary) or self._audit.chooses()
+        if not exchange.to_all:
             self._links.send(self.primary, exchange.frame)
         else:
             self._send_to_all(exchange)
@@ -315,6 +322,7 @@ class Dispatcher:
         # OUTSIDE_WINDOW does not happen to a number within acked + window; should it, the request is sent again.
 
     def _finish(self, exchange: Exchange, now: float) -> None:
+        self._audit.observe(now - exchange.sent_at, to_all=exchange.to_all, retried=exchange.attempts > 1)
         if exchange.attempts == 1:
             self._round_trip.observe(now - exchange.sent_at)
         del self._exchanges[exchange.number]

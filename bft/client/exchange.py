@@ -27,6 +27,7 @@ class Exchange:
         "request",
         "resend_at",
         "sent_at",
+        "to_all",
     )
 
     def __init__(
@@ -44,6 +45,7 @@ class Exchange:
         self.backoff = backoff
         self.attempts = 0
         self.sent_at = 0.0  # for the first time
+        self.to_all = False  # at once
         self.resend_at = math.inf
         self.refused_by: set[ReplicaId] = set()  # for lack of room, since it was last sent
         self.is_overloaded = False  # f+1 replicas had no room for it: at least one correct one

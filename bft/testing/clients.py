@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bft.client.audit import Audit
 from bft.client.collector import ReplyCollector, ViewTracker
 from bft.client.session import SessionWindow
 from bft.core.messages import Authenticated, Outcome, Refusal, ReplicaId, Reply, ReplyStatus, Request, RequestKind
@@ -16,7 +17,7 @@ from bft.testing.conspiracy import Conspiracy
 from bft.testing.history import Action, Cas, Operation, Put, Range, Witness
 from bft.testing.options import Options
 from bft.testing.recorder import decoded, encoded
-from bft.testing.scheduler import MS, WALL_EPOCH_NS, Scheduler
+from bft.testing.scheduler import MS, SECOND, WALL_EPOCH_NS, Scheduler
 from bft.testing.symbolic import ClientSigner, Registry, symbolic_certificate
 from crypto.merkle import verify_inclusion
 
@@ -36,6 +37,7 @@ class _InFlight:
     actions: tuple[Action, ...]  # none in a registration
     collector: ReplyCollector
     submitted_ns: int
+    to_all: bool  # at once
 
 
 class SimulatedClient:
@@ -69,6 +71,7 @@ class SimulatedClient:
         self._quorums = Quorums.of(options.n)
         self._views = ViewTracker(self._quorums)
         self._fast_reads = options.parameters.fast_reads
+        self._audit = Audit(self._random.random)
         self._issued = 0
         self._window: SessionWindow | None = None
         self._collecting: dict[tuple[int, int], _InFlight] = {}
@@ -129,9 +132,10 @@ class SimulatedClient:
     def _submit(self, request: Request, actions: tuple[Action, ...] = ()) -> None:
         signed = self._signer.sign(request)
         collector = ReplyCollector(signed, self._quorums, fast_reads=self._fast_reads)
-        entry = _InFlight(signed, actions, collector, self._scheduler.now_ns)
+        entry = _InFlight(signed, actions, collector, self._scheduler.now_ns, self._audit.chooses())
         self._collecting[request.session, request.number] = entry
-        self._transmit(self.index, self._views.primary, signed)
+        for replica in range(self._options.n) if entry.to_all else (self._views.primary,):
+            self._transmit(self.index, replica, signed)
         self._scheduler.after(_RETRY_NS, self._retry, request.session, request.number)
 
     def _retry(self, session: int, number: int) -> None:
@@ -153,6 +157,8 @@ class SimulatedClient:
         if entry is None or accepted is None:
             return
         del self._collecting[outcome.session, outcome.number]
+        took_ns = self._scheduler.now_ns - entry.submitted_ns
+        self._audit.observe(took_ns / SECOND, to_all=entry.to_all, retried=took_ns > _RETRY_NS)
         self._on_accepted(entry.signed.message, outcome)
         if outcome.session == 0:
             if outcome.status is not ReplyStatus.EXECUTED:  # only a Byzantine client is refused

@@ -85,9 +85,11 @@ def cluster_of(parameters: Parameters, name: str = "test", *, epoch: int = 0) ->
 
 
 class World:
-    """One client and what n replicas would answer it; `now` moves by hand, and retries have no jitter."""
+    """One client and what n replicas would answer it; `now` moves by hand, no jitter, and no request is audited."""
 
-    def __init__(self, n: int = 4, *, session_window: int = 128, fast_reads: bool = False, **settings) -> None:
+    def __init__(
+        self, n: int = 4, *, session_window: int = 128, fast_reads: bool = False, chance=lambda: 1.0, **settings
+    ) -> None:
         parameters = Parameters(n=n, session_window=session_window, fast_reads=fast_reads)
         self.n = n
         self.now = 100.0
@@ -102,6 +104,7 @@ class World:
             links=self.links,
             nonce=lambda: next(self.nonces),
             jitter=lambda delay: delay,
+            chance=chance,
         )
 
     @classmethod

@@ -215,6 +215,7 @@ class ViewChangeCause(StrEnum):
     REQUEST_TIMEOUT = "a request was not executed in time"
     NEW_VIEW_TIMEOUT = "no new-view in time"
     EQUIVOCATION = "the primary is a proven equivocator"
+    SLOW_PRIMARY = "the primary proposes later than it could"
     JOINED = "f+1 replicas left the view"
     ESCORT = "a replica that lost its disk rejoins in a later view"
 

@@ -28,6 +28,7 @@ from bft.core.ordering import Ordering
 from bft.core.parameters import Parameters
 from bft.core.pending import PendingRequests
 from bft.core.ports import Admission, Application, Signer
+from bft.core.primary_monitor import PrimaryMonitor
 from bft.core.quorum import Quorums
 from bft.core.rejoining import Rejoining
 from bft.core.repair import Repair
@@ -85,6 +86,7 @@ class Parts:
             witness=self._witness,
         )
         self._escort = Escort(self._context, self._current)
+        self._monitor = PrimaryMonitor(parameters, self._pending)
         self._deadlines = Deadlines()
         self._status_due_ns = 0  # monotonic
         self._patient_from_ns = 0  # request time-outs count from here at the earliest, monotonic

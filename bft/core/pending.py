@@ -12,6 +12,7 @@ from bft.core.messages import Authenticated, Request, RequestId
 from bft.core.parameters import Parameters
 from bft.core.turns import Origin, Turns
 
+_JUDGED = 64  # of the oldest unproposed requests, as many as are relayed
 _BACKLOG_TIMEOUTS = 16  # a request may wait this many time-outs, from being heard of, whatever stands before it
 
 
@@ -23,6 +24,8 @@ class PendingRequest:
     heard_ns: int  # monotonic
     origin: Origin  # whose share it counts in
     proposed: bool  # in an accepted proposal of the current view
+    shown_ns: int | None = None  # to the primary of this view, by us, monotonic
+    held_against: bool = False  # the primary, that it came so late
     queued: list[Origin] = field(default_factory=list)  # in whose turns it may be taken, while it is unproposed
 
 
@@ -110,6 +113,35 @@ class PendingRequests:
             known.queued.append(origin)
             self._turns.add(origin, known.request.message.id)
 
+    def show(self, request: Authenticated[Request], *, now_ns: int) -> None:
+        """We relay it to the primary now, which may not have known it before."""
+        entry = self._by_id.get(request.message.id)
+        if entry is not None and entry.shown_ns is None:
+            entry.shown_ns = now_ns
+
+    def judge(self, batch: Sequence[Authenticated[Request]], *, in_turn: bool, shown_by_ns: int) -> bool | None:
+        """Whether an accepted proposal is late: for a request in it, or left out of it, that we showed by then.
+
+        None: it says nothing.  To be called before `add_proposed`; each request is held against the primary once.
+        ``in_turn``: no earlier proposal is missing here, so what this one leaves out is in none.
+        """
+        limits = self._parameters
+        size = sum(len(request.payload) for request in batch)
+        if len(batch) >= limits.batch_requests_max or 2 * size >= limits.batch_bytes_max:
+            return None  # others may have to wait
+        here = {request.message.id for request in batch}
+        candidates = [entry for request_id in here if (entry := self._by_id.get(request_id)) is not None]
+        if in_turn:
+            oldest = islice(self._unproposed, _JUDGED)
+            candidates += [self._by_id[request_id] for request_id in oldest if request_id not in here]
+        shown = [entry for entry in candidates if not entry.proposed and entry.shown_ns is not None]
+        late = [entry for entry in shown if entry.shown_ns is not None and entry.shown_ns <= shown_by_ns]
+        if any(not entry.held_against for entry in late):
+            for entry in late:
+                entry.held_against = True
+            return True
+        return False if in_turn and not late and any(entry.request.message.id in here for entry in shown) else None
+
     def add_proposed(self, requests: Iterable[Authenticated[Request]], *, now_ns: int) -> None:
         """These are in an accepted proposal of the current view."""
         for request in requests:
@@ -142,6 +174,7 @@ class PendingRequests:
             elif entry is not None:
                 self._set_proposed(entry)  # catch-up brings batches with what is unproposed here, and in turns
                 self._set_unproposed(entry)
+                entry.shown_ns = None
                 self._unproposed.move_to_end(request.message.id, last=False)
                 self._turns.lead(entry.origin, request.message.id)
 
@@ -180,6 +213,7 @@ class PendingRequests:
         self._unproposed.clear()
         for entry in self._by_id.values():
             entry.heard_ns = now_ns
+            entry.shown_ns, entry.held_against = None, False
             self._set_unproposed(entry)
         self._head_since_ns = now_ns
 

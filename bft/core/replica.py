@@ -280,8 +280,8 @@ class Replica(Parts):
             if from_client:
                 out.reply(message.client, Refusal(message.session, message.number, reason))
             return
-        if from_client and self.active and not self._ordering.is_primary and self._retransmission.relays_at_once():
-            out.send(self.primary, request)
+        if from_client:
+            self._retransmission.relay(request, out, now_ns=now.monotonic_ns)
 
     def _reply_again(self, request: Authenticated[Request], origin: Origin, out: Outbox) -> None:
         """Executed before: the client's retransmission is answered from the cache."""
@@ -309,7 +309,11 @@ class Replica(Parts):
         if self._report(verdict, sender, proposal, now, out):
             if not (wanted or proposal.batch.requests or proposal.batch.evidence):
                 self._escort.note_unasked(sender, now_ns=now.monotonic_ns)
-            self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)
+            owed = self._owed(proposal.batch, header.seq)
+            self._monitor.on_proposal(header.seq, owed, now_ns=now.monotonic_ns, patient_from_ns=self._patient_from_ns)
+            self._pending.add_proposed(owed, now_ns=now.monotonic_ns)
+            if self._monitor.is_slow:
+                self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.SLOW_PRIMARY, now, out)
         return None
 
     def _propose_next(self, now: Instant, out: Outbox) -> bool:
@@ -354,6 +358,7 @@ class Replica(Parts):
         self._pending.put_back(certified.batch.requests[len(executed.outcomes) :], now_ns=now.monotonic_ns)
         for reply in self._execution.replies(executed.outcomes, view=self.view, seq=seq):
             out.reply(reply.outcome.client, reply)
+        self._monitor.on_executed(seq, now_ns=now.monotonic_ns)
         out.note(effects.Executed(seq, certified.view, certified.batch, executed.operations))
         for accused in executed.convicted:
             out.note(effects.Convicted(accused, seq))
@@ -486,6 +491,7 @@ class Replica(Parts):
             self._rejoining.speak(out)
         prepared = self._ordering.prepared_certificates()
         self._view_changes.leave(view, cause, self.stable, prepared, out)
+        self._monitor.leave_view(as_slow=cause is ViewChangeCause.SLOW_PRIMARY)
         self._ordering.leave_view()
 
     def _enter_view(self, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
@@ -494,6 +500,7 @@ class Replica(Parts):
         # First on disk too: on replay it moves the window to where this view's headers are.
         self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
         self._view_changes.enter(new_view, out)
+        self._monitor.leave_view(as_slow=False)
         self._witness.keep(message)
         self._ordering.leave_view()
         executed: dict[Digest, Batch] = {}
@@ -508,7 +515,7 @@ class Replica(Parts):
             if slot.batch is not None:
                 self._pending.add_proposed(self._owed(slot.batch, slot.seq), now_ns=now.monotonic_ns)
         self._retransmission.fetch_bodies(out)
-        self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns)
+        self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns, now_ns=now.monotonic_ns)
         self._release_held(now, out)
         if self.active and self.view == message.view:
             self._leave_guilty_primary(now, out)
@@ -589,7 +596,8 @@ class Replica(Parts):
         behind = self._catch_up.behind(executed) or self.stable.seq > executed
         out.broadcast(self._retransmission.status())
         self._rejoining.ask(out)
-        self._retransmission.relay_requests(out, heard_before_ns=now.monotonic_ns - parameters.status_interval_ns)
+        heard_before_ns = now.monotonic_ns - parameters.status_interval_ns
+        self._retransmission.relay_requests(out, heard_before_ns=heard_before_ns, now_ns=now.monotonic_ns)
         if executed == self._executed_at_last_status:
             self._retransmission.say_again(out)
             if behind and not self._catch_up.transferring:

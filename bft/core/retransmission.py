@@ -11,7 +11,16 @@ from bft.core.effects import Outbox
 from bft.core.evidence import EvidenceBook
 from bft.core.execution import Execution
 from bft.core.log import Slot
-from bft.core.messages import Batch, Bodies, FetchBodies, ReplicaId, StableCheckpoint, Status
+from bft.core.messages import (
+    Authenticated,
+    Batch,
+    Bodies,
+    FetchBodies,
+    ReplicaId,
+    Request,
+    StableCheckpoint,
+    Status,
+)
 from bft.core.ordering import Ordering
 from bft.core.pending import PendingRequests
 from bft.core.view_change import ViewChanges
@@ -23,7 +32,7 @@ _FETCHED_BODIES = 16  # in one FETCH-BODIES
 
 
 class Retransmission:
-    """Reads the other parts and sends; changes none of them."""
+    """Reads the other parts and sends; changes none of them, but for noting which requests were relayed."""
 
     def __init__(
         self,
@@ -66,10 +75,9 @@ class Retransmission:
         self._answered_ns[sender] = now_ns
         view = self._current.view
         waiting = status.view < view or (status.view == view and not status.active)
-        if waiting and self._current.active and self._view_changes.entered is not None:
-            out.send(sender, self._view_changes.entered)
-        elif waiting and self._view_changes.own is not None:
-            out.send(sender, self._view_changes.own)
+        known = self._view_changes.entered if self._current.active else self._view_changes.own
+        if waiting and known is not None:
+            out.send(sender, known)
         if status.stable < self._checkpoints.stable.seq:
             out.send(sender, StableCheckpoint(self._checkpoints.stable))
         if (proof := self._guilty.first_besides(status.accused)) is not None:
@@ -94,20 +102,26 @@ class Retransmission:
             out.broadcast(self._view_changes.own)
         self.fetch_bodies(out)
 
-    def relays_at_once(self) -> bool:
-        """As backup, whether a client's request goes to the primary now.
+    def relay(self, request: Authenticated[Request], out: Outbox, *, now_ns: int) -> None:
+        """As backup, show the primary a request that its client just sent us.
 
         Under a flood only the oldest go, with our STATUS: they are what our timer waits for, and must not queue at the
         primary behind all the others that we showed it.
         """
-        return self._pending.unproposed_count <= _RELAYED_REQUESTS
+        may = self._current.active and not self._ordering.is_primary
+        if may and self._pending.unproposed_count <= _RELAYED_REQUESTS:
+            self._relay(request, out, now_ns=now_ns)
 
-    def relay_requests(self, out: Outbox, *, heard_before_ns: int) -> None:
+    def _relay(self, request: Authenticated[Request], out: Outbox, *, now_ns: int) -> None:
+        self._pending.show(request, now_ns=now_ns)
+        out.send(self._context.quorums.primary(self._current.view), request)
+
+    def relay_requests(self, out: Outbox, *, heard_before_ns: int, now_ns: int) -> None:
         """As backup, show the primary what it should have proposed by now: it may have missed or refused it."""
         if self._ordering.is_primary or not self._current.active:
             return
         for request in self._pending.unproposed(_RELAYED_REQUESTS, heard_before_ns=heard_before_ns):
-            out.send(self._context.quorums.primary(self._current.view), request)
+            self._relay(request, out, now_ns=now_ns)
 
     def fetch_bodies(self, out: Outbox) -> None:
         """Ask for batches that the view re-proposes and we do not hold."""

@@ -78,6 +78,7 @@ class Checker:
         self._byzantine = {replica for replica, _ in options.byzantine} | set(options.twins)
         self.events = 0
         self.view_changes = 0
+        self.causes: Counter[ViewChangeCause] = Counter()  # of them
         self.transfers = 0  # of state, to a replica that was behind
         self.rejections: Counter[str] = Counter()
         self.coverage = Coverage()
@@ -338,6 +339,7 @@ class Checker:
     def _on_view_change_started(self, host: Host, effect: ViewChangeStarted) -> None:
         """No correct replica leaves its view on the word of faulty ones alone, nor goes further than correct ones."""
         self.view_changes += 1
+        self.causes[effect.cause] += 1
         left = [self._said.left_view[r] for r in range(self._options.n) if r not in self._byzantine | {host.id}]
         # proven equivocators' views are skipped: at most n in a row
         joined = effect.cause is ViewChangeCause.JOINED

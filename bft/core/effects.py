@@ -216,6 +216,8 @@ class ViewChangeCause(StrEnum):
     NEW_VIEW_TIMEOUT = "no new-view in time"
     EQUIVOCATION = "the primary is a proven equivocator"
     SLOW_PRIMARY = "the primary proposes later than it could"
+    PRIMARY_LEFT = "the primary left the view"
+    COURTESY = "a replica was alone in a view change for long"
     JOINED = "f+1 replicas left the view"
     ESCORT = "a replica that lost its disk rejoins in a later view"
 

@@ -46,6 +46,8 @@ class Parameters:
     status_interval_ns: int = 200 * MS  # while something is pending
     idle_status_interval_ns: int = 1 * SECOND
     rejoin_interval_ns: int = 600 * SECOND  # between two favours to a peer that says it lost its disk
+    courtesy_wait_ns: int = 30 * SECOND  # a peer alone in a view change waits so long for the others to follow
+    courtesy_doublings_max: int = 7  # that wait doubles each time, up to this often: an hour
     clock_bound_ns: int = 30 * SECOND  # a fresh proposal's time may differ this much from the local clock
 
     held_messages_max: int = 512  # per sender: votes and proposals that are early for this view or window

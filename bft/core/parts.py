@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bft.core.checkpoints import Checkpoints
 from bft.core.context import Context, CurrentView
+from bft.core.courtesy import Courtesy
 from bft.core.escort import Escort
 from bft.core.events import Instant
 from bft.core.evidence import EvidenceBook
@@ -86,6 +87,7 @@ class Parts:
             witness=self._witness,
         )
         self._escort = Escort(self._context, self._current)
+        self._courtesy = Courtesy(self._context, self._current, view_changes=self._view_changes, guilty=self._guilty)
         self._monitor = PrimaryMonitor(parameters, self._pending)
         self._deadlines = Deadlines()
         self._status_due_ns = 0  # monotonic

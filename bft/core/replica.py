@@ -194,6 +194,9 @@ class Replica(Parts):
             self._speak(now, out)
         if (view := self._view_changes.view_to_join()) is not None:
             self._leave_view(self._view_changes.next_view(view - 1), ViewChangeCause.JOINED, now, out)
+        elif (resignation := self._view_changes.primary_left()) is not None:
+            out.broadcast(resignation)
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.PRIMARY_LEFT, now, out)
         if not self._current.active:
             self._view_changes.arm(now.monotonic_ns)
             if (new_view := self._view_changes.make_new_view()) is not None:
@@ -477,6 +480,7 @@ class Replica(Parts):
 
     def _on_view_change(self, sender: ReplicaId, vote: Authenticated[ViewChange], now: Instant, out: Outbox) -> None:
         self._report(self._view_changes.on_view_change(vote), sender, vote, now, out)
+        self._courtesy.on_passed_on(sender, vote.message, now_ns=now.monotonic_ns)
 
     def _on_new_view(self, sender: ReplicaId, new_view: Authenticated[NewView], now: Instant, out: Outbox) -> None:
         reason = self._view_changes.reject_new_view(new_view.message)
@@ -566,6 +570,7 @@ class Replica(Parts):
 
     def _on_status(self, sender: ReplicaId, status: Status, now: Instant, out: Outbox) -> None:
         self._catch_up.on_status(sender, status)
+        self._courtesy.on_status(sender, status, now_ns=now.monotonic_ns)
         self._retransmission.on_status(sender, status, out, now_ns=now.monotonic_ns)
 
     def _on_tick(self, now: Instant, out: Outbox) -> None:
@@ -599,10 +604,13 @@ class Replica(Parts):
         heard_before_ns = now.monotonic_ns - parameters.status_interval_ns
         self._retransmission.relay_requests(out, heard_before_ns=heard_before_ns, now_ns=now.monotonic_ns)
         if executed == self._executed_at_last_status:
-            self._retransmission.say_again(out)
+            self._retransmission.say_again(out, now_ns=now.monotonic_ns)
             if behind and not self._catch_up.transferring:
                 self._catch_up_now(now, out)
         self._executed_at_last_status = executed
+        if (asked := self._courtesy.to_grant(now_ns=now.monotonic_ns)) is not None:
+            out.broadcast(asked)
+            self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.COURTESY, now, out)
         busy = behind or self._pending or self._held or self._retransmission.has_unfinished()
         interval_ns = parameters.status_interval_ns if busy else parameters.idle_status_interval_ns
         self._status_due_ns = now.monotonic_ns + interval_ns
@@ -637,6 +645,8 @@ class Replica(Parts):
         reason = self._rejoining.answer(sender, query, out, now_ns=now.monotonic_ns)
         if not self._report(reason, sender, query, now, out) or self._context.voice.mute:
             return
+        if query.nonce:
+            self._retransmission.on_restart(sender)
         self._escort.on_query(sender, query, stable=self.stable.seq, now_ns=now.monotonic_ns)
         after = self._escort.view_wanted(sender, query, stable=self.stable.seq)
         if after is not None:

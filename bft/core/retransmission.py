@@ -23,6 +23,7 @@ from bft.core.messages import (
 )
 from bft.core.ordering import Ordering
 from bft.core.pending import PendingRequests
+from bft.core.reminders import Reminders
 from bft.core.view_change import ViewChanges
 
 _RESENT_SLOTS = 16  # unfinished slots about which a stalled replica repeats itself, at most
@@ -54,6 +55,7 @@ class Retransmission:
         self._view_changes = view_changes
         self._pending = pending
         self._guilty = guilty
+        self._reminders = Reminders(context.parameters)
         self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's STATUS was last answered, monotonic
 
     def status(self) -> Status:
@@ -69,6 +71,7 @@ class Retransmission:
 
     def on_status(self, sender: ReplicaId, status: Status, out: Outbox, *, now_ns: int) -> None:
         """Give a peer what it evidently lacks, not more often than twice a status interval; the rest it asks for."""
+        self._reminders.on_status(sender, status, now_ns=now_ns)
         answered_ns = self._answered_ns.get(sender)
         if answered_ns is not None and now_ns < answered_ns + self._context.parameters.status_interval_ns // 2:
             return
@@ -76,12 +79,16 @@ class Retransmission:
         view = self._current.view
         waiting = status.view < view or (status.view == view and not status.active)
         known = self._view_changes.entered if self._current.active else self._view_changes.own
-        if waiting and known is not None:
+        if waiting and known is not None and self._reminders.is_due(sender, known, now_ns=now_ns):
             out.send(sender, known)
         if status.stable < self._checkpoints.stable.seq:
             out.send(sender, StableCheckpoint(self._checkpoints.stable))
         if (proof := self._guilty.first_besides(status.accused)) is not None:
             out.send(sender, proof)  # one at a time: a proof may be large, and a liar may claim to lack all of them
+
+    def on_restart(self, peer: ReplicaId) -> None:
+        """A peer asks what it said before it restarted."""
+        self._reminders.forget(peer)
 
     def unfinished(self) -> list[Slot]:
         """Slots of this view that are not executed."""
@@ -91,15 +98,17 @@ class Retransmission:
         """Somebody may be waiting for a message of ours that was lost."""
         return bool(self.unfinished() or self._checkpoints.own_unstable() or self._view_changes.own)
 
-    def say_again(self, out: Outbox) -> None:
+    def say_again(self, out: Outbox, *, now_ns: int) -> None:
         """Nothing moves: repeat what we said about the oldest unfinished slots, and ask for what we lack."""
         for index, slot in enumerate(self.unfinished()[:_RESENT_SLOTS]):
             for said in self._ordering.own_messages(slot, with_proposal=index < _RESENT_PROPOSALS):
                 out.broadcast(said)
         for vote in self._checkpoints.own_unstable():
             out.broadcast(vote)
-        if self._view_changes.own is not None:
-            out.broadcast(self._view_changes.own)
+        if (own := self._view_changes.own) is not None:
+            for peer in range(self._context.quorums.n):
+                if peer != self._context.id and self._reminders.is_due(peer, own, now_ns=now_ns):
+                    out.send(peer, own)
         self.fetch_bodies(out)
 
     def relay(self, request: Authenticated[Request], out: Outbox, *, now_ns: int) -> None:

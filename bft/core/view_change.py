@@ -109,6 +109,20 @@ class ViewChanges:
         higher = [v.message.view for v in self._votes.values() if v.message.view > self._current.view]
         return min(higher) if len(higher) >= self._context.quorums.weak else None
 
+    def vote_of(self, replica: ReplicaId) -> Authenticated[ViewChange] | None:
+        """Its valid VIEW-CHANGE for the highest view, if that is above what we entered last."""
+        return self._votes.get(replica)
+
+    def primary_left(self) -> Authenticated[ViewChange] | None:
+        """The VIEW-CHANGE with which the primary left the view that we are in: to wait for it would be in vain.
+
+        A faulty primary ends with it its own view, as with silence; passed on, it ends it for all.
+        """
+        if not self._current.active or self._context.voice.mute:
+            return None
+        vote = self._votes.get(self._context.quorums.primary(self._current.view))
+        return vote if vote is not None and vote.message.view > self._current.view else None
+
     def arm(self, now_ns: int) -> None:
         """The new-view timer runs from a quorum of VIEW-CHANGEs: before that the others may still be timing out."""
         if self._current.active or self.deadline_ns is not None or self._context.voice.mute:

@@ -222,6 +222,8 @@ class Options:
             transfer_timeout_ns=300 * MS,
             held_messages_max=128,
             rejoin_interval_ns=10 * SECOND,
+            courtesy_wait_ns=3 * SECOND,
+            courtesy_doublings_max=4,
             **(_TIGHT if self.byzantine_clients else {}),
         )
 

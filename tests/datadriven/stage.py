@@ -110,6 +110,7 @@ class Stage:
             session_window=a.number("session-window", 4),
             request_timeout_ns=1000 * MS,
             view_change_timeout_ns=1000 * MS,
+            courtesy_wait_ns=a.number("courtesy-wait-ms", 30_000) * MS,
         )
         self._quorums = Quorums.of(self._parameters.n)
         self._registry = Registry(self._parameters.n)

@@ -142,7 +142,10 @@ def _unreachable(observations: Sequence[Observation]) -> list[str]:
 
 
 def _views(reachable: Sequence[Observation]) -> list[str]:
-    found = [f"replica {o.id} is in a view change, to view {o.get('view')}" for o in reachable if not o.get("active")]
+    changing = [o for o in reachable if not o.get("active")]
+    found = [f"replica {o.id} is in a view change, to view {o.get('view')}" for o in changing]
+    if len(changing) == 1 and len(reachable) > 1:
+        found[0] += "; it is alone: the others follow after 30 s, later (up to an hour) if it was alone before"
     views = {o.id: o.get("view") for o in reachable if o.get("active")}
     if len(set(views.values())) > 1:
         found.append("views differ: " + ", ".join(f"replica {i} in view {view}" for i, view in views.items()))

@@ -24,6 +24,8 @@ _SESSIONS = "bft/core/sessions.py"
 _EXECUTION = "bft/core/execution.py"
 _VIEW_CHANGE = "bft/core/view_change.py"
 _TRANSFER = "bft/core/state_transfer.py"
+_COURTESY = "bft/core/courtesy.py"
+_MONITOR = "bft/core/primary_monitor.py"
 
 MUTANTS = (
     Mutant("a quorum is f + 1", _QUORUM, "quorum=(n + f + 2) // 2", "quorum=f + 1"),
@@ -146,8 +148,8 @@ MUTANTS = (
     Mutant(
         "VIEW-CHANGE is sent once",
         "bft/core/retransmission.py",
-        "            out.broadcast(self._view_changes.own)\n        self",
-        "            pass\n        self",
+        "                    out.send(peer, own)\n        self",
+        "                    pass\n        self",
     ),
     Mutant(
         "VIEW-CHANGE is never repeated",
@@ -200,9 +202,7 @@ MUTANTS = (
         "self._evict(self._least_deserving())",
         "self._evict(next(iter(self._by_id)))",
     ),
-    Mutant(
-        "NEW-VIEW is sent once", "bft/core/retransmission.py", "out.send(sender, self._view_changes.entered)", "pass"
-    ),
+    Mutant("NEW-VIEW is sent once", "bft/core/retransmission.py", "out.send(sender, known)", "pass"),
     Mutant("the VIEW-CHANGE is not persisted", _VIEW_CHANGE, "        out.persist(effects.LeftView(self.own))\n", ""),
     Mutant(
         "the proposal is not persisted",
@@ -268,11 +268,9 @@ MUTANTS = (
     Mutant(
         "the timer stops at the pre-prepare",
         _REPLICA,
-        "            self._pending.add_proposed(self._owed(proposal.batch, header.seq), now_ns=now.monotonic_ns)\n"
-        "        return None",
+        "            self._pending.add_proposed(owed, now_ns=now.monotonic_ns)\n",
         "            for request in proposal.batch.requests:\n"
-        "                self._pending.remove(request.message.id, now_ns=now.monotonic_ns)\n"
-        "        return None",
+        "                self._pending.remove(request.message.id, now_ns=now.monotonic_ns)\n",
     ),
     Mutant(
         "uncertified batches are executed",
@@ -423,5 +421,87 @@ MUTANTS = (
         "bft/core/escort.py",
         "if favour is None or now_ns >= favour.since_ns + parameters.rejoin_interval_ns:",
         "if True:",
+    ),
+    Mutant(
+        "a VIEW-CHANGE is repeated all the time",
+        "bft/core/reminders.py",
+        "last.interval_ns = min(2 * last.interval_ns, self._first_ns << _DOUBLINGS)",
+        "last.interval_ns = self._first_ns",
+    ),
+    Mutant(
+        "who is heard again is not told at once",
+        "bft/core/reminders.py",
+        "if moved or before is None or now_ns - before.heard_ns > self._silence_ns:",
+        "if moved:",
+    ),
+    Mutant(
+        "courtesies without end",
+        _COURTESY,
+        "account.doublings = min(account.doublings + 1, ",
+        "account.doublings = min(0, ",
+    ),
+    Mutant(
+        "courtesies are forgotten with the primary",
+        _COURTESY,
+        "if account.granted_in != self._current.view:",
+        "if False:",
+    ),
+    Mutant(
+        "a primary can charge a replica again and again",
+        _COURTESY,
+        "if account.granted_in != self._current.view:",
+        "if True:",
+    ),
+    Mutant(
+        "courtesy for any view",
+        _COURTESY,
+        "not view < vote.message.view <= view + self._context.quorums.f + 2",
+        "not view < vote.message.view",
+    ),
+    Mutant("courtesy for the guilty", _COURTESY, "peer in self._guilty or ", ""),
+    Mutant(
+        "to the view that the primary names",
+        _REPLICA,
+        "self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.PRIMARY_LEFT, now, out)",
+        "self._leave_view(resignation.message.view, ViewChangeCause.PRIMARY_LEFT, now, out)",
+    ),
+    Mutant(
+        "a primary that leaves is waited for",
+        _REPLICA,
+        "elif (resignation := self._view_changes.primary_left()) is not None:",
+        "elif (resignation := None) is not None:",
+    ),
+    Mutant(
+        "punctual proposals do not count",
+        _MONITOR,
+        "self._long = max(0, self._long - 2)",
+        "self._long = max(0, self._long)",
+    ),
+    Mutant("a slow network counts against the primary", _MONITOR, "_TIMES_A_COMMIT = 4", "_TIMES_A_COMMIT = 0"),
+    Mutant("nobody is slow", _MONITOR, "return self._long >= _LATE_TO_CONVINCE", "return False"),
+    Mutant(
+        "a rotation in vain changes nothing",
+        _MONITOR,
+        "self._relaxed = min(self._relaxed + 1, _RELAXED_MAX)",
+        "self._relaxed = 0",
+    ),
+    Mutant(
+        "one that was lost counts again and again",
+        "bft/core/pending.py",
+        "if any(not entry.held_against for entry in late):",
+        "if late:",
+    ),
+    Mutant(
+        "full batches are judged",
+        "bft/core/pending.py",
+        "if len(batch) >= limits.batch_requests_max or 2 * size >= limits.batch_bytes_max:",
+        "if False:",
+    ),
+    Mutant(
+        "what was not relayed counts",
+        "bft/core/pending.py",
+        "if not entry.proposed and entry.shown_ns is not None]\n        late = [entry for entry in shown if "
+        "entry.shown_ns is not None and entry.shown_ns <= shown_by_ns]",
+        "if not entry.proposed]\n        late = [entry for entry in shown if (entry.shown_ns or 0) <= shown_by_ns]",
     ),
 )

@@ -61,6 +61,12 @@ def test_a_view_change_is_named():
     assert "replica 2 is in a view change, to view 1" in verdict.findings
 
 
+def test_of_a_replica_that_is_alone_in_a_view_change_it_says_what_will_end_it():
+    verdict = judge([up(0), up(1), up(2), up(3, active=False, view=1)], FOUR)
+    assert verdict.progress
+    assert any("it is alone: the others follow" in finding for finding in verdict.findings)
+
+
 def test_a_missing_link_between_living_replicas_is_named():
     peers = [{"id": 0, "connected": False, "trouble": "certificate not accepted"}]
     verdict = judge([up(0), up(1, peers=peers), up(2), up(3)], FOUR)

@@ -124,9 +124,10 @@ def test_one_request_that_waits_long_counts_once(backup: Backup) -> None:
 def test_a_full_batch_may_leave_others_waiting() -> None:
     backup = Backup(batch_requests_max=2)
     backup.rounds(16, gap_ms=2, commit_ms=4)
-    waiting = [backup.relay() for _ in range(60)]
-    while waiting:
+    waiting = [backup.relay() for _ in range(10)]
+    for _ in range(30):
         backup.now_ns += 50 * MS
+        waiting += [backup.relay(), backup.relay()]
         batch, waiting = waiting[:2], waiting[2:]
         backup.execute(backup.propose(*batch), *batch)
     assert not backup.monitor.is_slow

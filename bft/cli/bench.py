@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bft.cli.bench_run import INTERRUPTED, carry_out, console, default_out, exit_code, load_options, options_of
+from bft.cli.bench_run import INTERRUPTED, attempt, carry_out, console, default_out, exit_code, load_options, options_of
 from bft.cli.bench_series import attack, compare, saturate, sweep
 from bft.cli.output import examples, print_json
 from bft.errors import ExitCode
@@ -78,8 +78,10 @@ def suite(repeats: int, out: Path | None) -> int:
     runs: list[tuple[str, Path, dict[str, Any]]] = []
     code: int = ExitCode.OK
     for case, options, directory in cases.runs(repeats, out):
-        report.prepare(directory)
-        outcome = carry_out(options, directory, title=f"{directory.name} ({case}): ")
+        outcome = attempt(options, directory, title=f"{directory.name} ({case}): ")
+        if outcome is None:
+            code = INTERRUPTED
+            break
         runs.append((f"{directory.name}: {case}", directory, outcome.document()))
         if outcome.interrupted:
             code = INTERRUPTED

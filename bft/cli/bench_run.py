@@ -181,6 +181,18 @@ def carry_out(options: "Options", out: Path, *, title: str = "") -> "Outcome":
     return outcome
 
 
+def attempt(options: "Options", out: Path, *, title: str) -> "Outcome | None":
+    """A run of a series, in a directory of its own; None when interrupted before there was anything to report."""
+    from bench import report
+
+    report.prepare(out)
+    try:
+        return carry_out(options, out, title=title)
+    except click.Abort:
+        out.rmdir()
+        return None
+
+
 def exit_code(outcome: "Outcome") -> int:
     """What a script learns of a run."""
     if not outcome.verdict.safe:

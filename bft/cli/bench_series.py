@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from bft.cli.bench_run import INTERRUPTED, carry_out, console, default_out, exit_code, load_options, options_of
+from bft.cli.bench_run import INTERRUPTED, attempt, console, default_out, exit_code, load_options, options_of
 from bft.cli.output import examples, print_json
 from bft.errors import ExitCode
 
@@ -45,8 +45,10 @@ def sweep(axes: tuple[str, ...], repeats: int, out: Path | None, **load: Any) ->
     for repeat in range(1, repeats + 1):
         for number, point in enumerate(points):
             directory = out / f"{number + 1}-{repeat}"
-            report.prepare(directory)
-            outcome = carry_out(point.options, directory, title=f"{', '.join(point.values)}: ")
+            outcome = attempt(point.options, directory, title=f"{', '.join(point.values)}: ")
+            if outcome is None:
+                code = INTERRUPTED
+                break
             code = code or exit_code(outcome)
             label = ", ".join(f"{axis.option} {value}" for axis, value in zip(varied, point.values, strict=True))
             runs.append((label, directory, outcome.document()))
@@ -88,8 +90,10 @@ def saturate(out: Path | None, **load: Any) -> int:
     runs: list[tuple[str, Path, dict[str, Any]]] = []
     for options in sweeping.loads(options_of(**load)):
         directory = out / f"callers-{options.callers}"
-        report.prepare(directory)
-        outcome = carry_out(options, directory, title=f"{options.callers} callers: ")
+        outcome = attempt(options, directory, title=f"{options.callers} callers: ")
+        if outcome is None:
+            code = INTERRUPTED
+            break
         code = code or exit_code(outcome)
         document = outcome.document()
         runs.append((f"{options.callers} callers", directory, document))
@@ -136,8 +140,10 @@ def attack(behaviours_only: tuple[str, ...], out: Path | None, *, as_json: bool,
     code: int = ExitCode.OK
     for number, (name, options) in enumerate(attacks.plan(options_of(**load), behaviours_only), 1):
         directory = out / f"{number:02}"
-        report.prepare(directory)
-        outcome = carry_out(options, directory, title=f"{name}: ")
+        outcome = attempt(options, directory, title=f"{name}: ")
+        if outcome is None:
+            code = INTERRUPTED
+            break
         code = code or exit_code(outcome)
         runs.append((name, directory, outcome.document()))
         if outcome.interrupted:

@@ -17,11 +17,11 @@ from tests.e2e.harness import ENVIRONMENT, wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bench")]
 
 
-def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(tmp_path: Path, *arguments: str, command: str = "run") -> "subprocess.Popen[str]":
     """A run whose temporary files are in tmp_path/tmp."""
     (tmp_path / "tmp").mkdir()
     return subprocess.Popen(
-        [sys.executable, "-m", "bft.cli.main", "bench", "run", "--out", str(tmp_path / "out"), *arguments],
+        [sys.executable, "-m", "bft.cli.main", "bench", command, "--out", str(tmp_path / "out"), *arguments],
         env=ENVIRONMENT | {"TMPDIR": str(tmp_path / "tmp")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -164,3 +164,22 @@ def test_ctrl_c_before_the_measurement_leaves_nothing(tmp_path):
     assert err.splitlines()[-1] == "error: interrupted"
     assert processes_of(tmp_path) == []
     assert list(scratch.iterdir()) == []
+
+
+def test_ctrl_c_in_a_series_reports_the_runs_until_then_and_leaves_nothing(tmp_path):
+    process = start(
+        tmp_path, "--vary", "inflight=1,2", "--duration", "1", "--warmup", "0", "--clients", "1", "--keys", "50",
+        command="sweep",
+    )  # fmt: skip
+    second = tmp_path / "out" / "2-1"
+    wait_until(second.is_dir)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "interrupted" in page
+    assert "href='1-1/report.html'" in page
+    assert not second.exists()
+    assert len((tmp_path / "out" / "sweep.csv").read_text().splitlines()) == 2
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -150,19 +150,19 @@ class CatchUp:
     def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         """Collect the state behind a stable checkpoint; what an earlier target brought is kept."""
         self._application.begin_sync(target.seq, target.root)
-        self._begin(target, out, now_ns=now_ns)
+        self._begin(target, out, now_ns=now_ns, slow=set())
 
     def begin_repair(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> Digest:
         """Collect it to take the place of our own, which is wrong; the root of what our own really holds."""
         root = self._application.begin_repair(target.seq, target.root)
-        self._begin(target, out, now_ns=now_ns)
+        self._begin(target, out, now_ns=now_ns, slow=set())
         return root
 
-    def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
+    def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int, slow: set[ReplicaId]) -> None:
         self._target = target
         self._began_ns = now_ns
         self._useless = set()
-        self._slow = set()
+        self._slow = slow
         self._questions = {}
         self._ask_nodes(out, now_ns)
 
@@ -199,9 +199,14 @@ class CatchUp:
         """When a source is gone and a newer checkpoint is known, go for that.
 
         Correct peers that moved on answer empty, and a liar that drips must not hold us at the old target for ever.
+        Who did not answer for the old one is not the first to be asked for the new one: at a root there is but one
+        question to ask, and when a dead peer's time-out is over the others may have let this target go, too.
         """
         if self._target is not None and self._useless and newest.seq > self._target.seq:
-            self.begin(newest, out, now_ns=now_ns)
+            others, f = self._context.quorums.n - 1, self._context.quorums.f
+            self._application.begin_sync(newest.seq, newest.root)
+            slow = self._slow if others - len(self._slow) > f else set()
+            self._begin(newest, out, now_ns=now_ns, slow=slow)
 
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
         """Some did not answer in time: ask others; when too few are left, begin again at the newest checkpoint."""

@@ -63,12 +63,14 @@ async def test_concurrent_calls_travel_in_few_bundles_and_a_lone_one_by_itself(t
         assert [len(bundle.operations) for bundle in replicas.bundles] == [1, 200]
 
 
-async def test_in_the_normal_case_the_primary_alone_is_sent_the_request(tmp_path, cluster):
+async def test_in_the_normal_case_the_primary_is_sent_the_request_once_and_nobody_twice(tmp_path, cluster):
     async with FakeReplicas(tmp_path, cluster) as replicas, client_of(tmp_path) as client:
         await until(lambda: all(replica.connected for replica in client.status().replicas))
         before = list(replicas.received)
         await client.call(b"a")
-        assert [now - then for now, then in zip(replicas.received, before, strict=True)] == [1, 0, 0, 0]
+        primary, *backups = (now - then for now, then in zip(replicas.received, before, strict=True))
+        assert primary == 1
+        assert backups in ([0, 0, 0], [1, 1, 1])  # the latter: one of the few that all are sent, to watch the primary
 
 
 @pytest.mark.parametrize("behaviour", [lying, silent, session_denying, refusing])
@@ -80,7 +82,10 @@ async def test_a_faulty_backup_is_not_waited_for(tmp_path, cluster, behaviour):
         before = list(replicas.received)
         for number in range(20):
             await client.call(b"%d" % number)
-        assert [now - then for now, then in zip(replicas.received, before, strict=True)] == [20, 0, 0, 0]
+        primary, *backups = (now - then for now, then in zip(replicas.received, before, strict=True))
+        assert primary == 20
+        assert len(set(backups)) == 1  # the few that all are sent at once, to watch the primary
+        assert backups[0] < 20
 
 
 async def test_a_replica_with_another_key_than_the_pinned_one_is_not_believed(tmp_path, cluster):

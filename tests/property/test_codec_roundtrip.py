@@ -11,6 +11,8 @@ from bft.codec import (
     Hello,
     Limits,
     MessageType,
+    Proof,
+    Prove,
     Query,
     QueryAnswer,
     Watch,
@@ -168,6 +170,8 @@ FRAMES = {
     "hello": st.builds(Hello, names, numbers, st.sampled_from(Role), names),
     "query": st.builds(Query, numbers, st.binary(max_size=300)),
     "watch": st.builds(Watch, numbers, numbers, numbers, st.binary(max_size=300)),
+    "prove": st.builds(Prove, numbers, st.binary(max_size=300)),
+    "proof": st.builds(Proof, numbers, st.binary(max_size=300)),
     "query-answer": st.builds(QueryAnswer, numbers, numbers, st.binary(max_size=300)),
 }
 PAYLOADS = {

@@ -259,7 +259,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "forget_together",
         collusion.ForgetTogether,
-        *(_N, "denies in a later view, towards one half, what it committed with the other", 2, 0.5, _POSSIBLE),
+        *(_N, "denies in a later view, towards one half, what it committed with the other", 3, 0.5, _POSSIBLE),
     ),
     Entry(
         "certify_together",

@@ -70,6 +70,8 @@ class Model:
 
     def put(self, key: bytes, value: bytes, ttl: float | None) -> int:
         held = self.entries.get(key)
+        if ttl is not None and all(other == key for _, other in self.expiring):
+            self.now_ns = self.seen_ns  # nothing else expires: the clock has nobody to spare, and starts anew
         expires_ns = None if ttl is None else self.now_ns + round(ttl * SECOND)
         create, version = (self.revision, 1) if held is None else (held.create_revision, held.version + 1)
         self._event(kv.EventKind.PUT, key, kv.Entry(value, self.revision, create, version, expires_ns))

@@ -55,7 +55,8 @@ class CatchUp:
         self._questions: dict[ReplicaId, Question] = {}  # the last one to each, until it is answered
         self._vain = 0  # time-outs in a row without a node: each doubles the time of a question
         self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
-        self._slow: set[ReplicaId] = set()  # let the time pass; asked again when too few others are left
+        self._slow: set[ReplicaId] = set()  # let the time pass; spared while more than f others are left
+        self._last_asked_ns: dict[ReplicaId, int] = {}  # for nodes, monotonic
 
     @property
     def deadline_ns(self) -> int | None:
@@ -150,19 +151,18 @@ class CatchUp:
     def begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         """Collect the state behind a stable checkpoint; what an earlier target brought is kept."""
         self._application.begin_sync(target.seq, target.root)
-        self._begin(target, out, now_ns=now_ns, slow=set())
+        self._begin(target, out, now_ns=now_ns)
 
     def begin_repair(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> Digest:
         """Collect it to take the place of our own, which is wrong; the root of what our own really holds."""
         root = self._application.begin_repair(target.seq, target.root)
-        self._begin(target, out, now_ns=now_ns, slow=set())
+        self._begin(target, out, now_ns=now_ns)
         return root
 
-    def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int, slow: set[ReplicaId]) -> None:
+    def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
         self._target = target
         self._began_ns = now_ns
         self._useless = set()
-        self._slow = slow
         self._questions = {}
         self._ask_nodes(out, now_ns)
 
@@ -171,7 +171,10 @@ class CatchUp:
         target = self._target
         if target is None or sender not in self._questions or chunk.seq != target.seq:
             return Rejection.NOT_WANTED
-        question = self._questions.pop(sender)
+        question = self._questions[sender]
+        if chunk.nodes and set(question.paths).isdisjoint(path for path, _ in chunk.nodes):
+            return Rejection.NOT_WANTED  # an earlier answer once more: the one to this question may still come
+        del self._questions[sender]
         accepted = {path for path, encoding in chunk.nodes if self._application.accept_node(path, encoding)}
         self._application.requeue_nodes([path for path in question.paths if path not in accepted])
         if accepted:
@@ -203,10 +206,7 @@ class CatchUp:
         question to ask, and when a dead peer's time-out is over the others may have let this target go, too.
         """
         if self._target is not None and self._useless and newest.seq > self._target.seq:
-            others, f = self._context.quorums.n - 1, self._context.quorums.f
-            self._application.begin_sync(newest.seq, newest.root)
-            slow = self._slow if others - len(self._slow) > f else set()
-            self._begin(newest, out, now_ns=now_ns, slow=slow)
+            self.begin(newest, out, now_ns=now_ns)
 
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
         """Some did not answer in time: ask others; when too few are left, begin again at the newest checkpoint."""
@@ -223,30 +223,37 @@ class CatchUp:
         if others - len(self._useless) <= f:  # all who are left may be faulty: everybody gets another chance
             self.begin(newest, out, now_ns=now_ns)
             return
-        if others - len(self._useless | self._slow) <= f:
-            self._slow = set()
         self._began_ns = now_ns
         self._ask_nodes(out, now_ns)
 
     def _stop(self) -> None:
         self._target = None
         self._questions = {}
+        self._slow = set()
         self._vain = 0
+
+    def _sources(self) -> list[ReplicaId]:
+        """Whom to ask, in turn; when all who are prompt may be faulty, the slow too, and who was asked longest ago first."""
+        useful = [p for p in range(self._context.quorums.n) if p != self._context.id and p not in self._useless]
+        prompt = [peer for peer in useful if peer not in self._slow]
+        if len(prompt) > self._context.quorums.f:
+            return prompt
+        return sorted(useful, key=lambda peer: self._last_asked_ns.get(peer, 0))
 
     def _ask_nodes(self, out: Outbox, now_ns: int) -> None:
         """One question outstanding with each useful peer, each for other nodes."""
         target = self._target
         if target is None:
             return
-        for peer in range(self._context.quorums.n):
+        for peer in self._sources():
             question = self._questions.get(peer)
-            waiting = question is not None and not question.late
-            if waiting or peer == self._context.id or peer in self._useless | self._slow:
+            if question is not None and not question.late:
                 continue
             paths = tuple(self._application.missing_nodes(self._context.parameters.transfer_nodes_max))
             if not paths:
                 break
             self._questions[peer] = Question(paths, now_ns)
+            self._last_asked_ns[peer] = now_ns
             out.send(peer, FetchState(target.seq, paths))
 
 

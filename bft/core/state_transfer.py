@@ -233,7 +233,7 @@ class CatchUp:
         self._vain = 0
 
     def _sources(self) -> list[ReplicaId]:
-        """Whom to ask, in turn; when all who are prompt may be faulty, the slow too, and who was asked longest ago first."""
+        """Whom to ask, in turn; if all the prompt may be faulty, the slow too, and who was asked longest ago first."""
         useful = [p for p in range(self._context.quorums.n) if p != self._context.id and p not in self._useless]
         prompt = [peer for peer in useful if peer not in self._slow]
         if len(prompt) > self._context.quorums.f:

@@ -188,8 +188,14 @@ class Options:
 
     @property
     def patience_ns(self) -> int:
-        """From healing to the last result: each request may have to wait for the one before it."""
-        return self.liveness_bound_ns + _DELAYS_A_REQUEST * self.clients * self.requests * self.delay_ns
+        """From healing to the last result: each request may have to wait for the one before it.
+
+        A Byzantine client has a turn between two of a correct one's on its own link and, by relay, on every backup's.
+        """
+        turns = self.clients
+        if self.byzantine_clients:
+            turns += len(self.byzantine_clients) + self.n - 1
+        return self.liveness_bound_ns + _DELAYS_A_REQUEST * turns * self.requests * self.delay_ns
 
     @property
     def spare(self) -> int:

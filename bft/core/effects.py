@@ -100,16 +100,46 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Record: what we knew to have said when a start fell mute.
+
+    It holds for every further start until ``Spoke``: what we learn while mute tells nothing of what we said before.
+    """
+
+    view: View
+    low: Seq  # what we voted on up to here is covered by a stable checkpoint
+    checkpoint: Seq  # the highest that we voted for, or stable
+    proposed: frozenset[Seq]  # above ``low`` in ``view``: PRE-PREPAREs,
+    prepared: frozenset[Seq]  # PREPAREs,
+    committed: frozenset[Seq]  # COMMITs
+
+
+@dataclass(frozen=True, slots=True)
 class Silenced:
-    """Record: we lost what we said, and stay silent, also after the next start, until ``rejoined``."""
+    """Record: we lost what we said, and stay silent, also after the next start, until ``Spoke``."""
 
     until: Seq  # a checkpoint at or above everything we may have voted on; 0: not known yet
     above: View  # nothing we said is in a view above this one
-    rejoined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """Record: the silence of this start, or the longer one of a replica that lost its disk, is over."""
 
 
 Record: TypeAlias = (
-    Accepted | Prepared | Committed | Fetched | CheckpointTaken | Stable | LeftView | EnteredView | Proven | Silenced
+    Accepted
+    | Prepared
+    | Committed
+    | Fetched
+    | CheckpointTaken
+    | Stable
+    | LeftView
+    | EnteredView
+    | Proven
+    | Asked
+    | Silenced
+    | Spoke
 )
 
 

@@ -85,7 +85,7 @@ def replay(  # noqa: C901, PLR0912 - one case a record type
                 ordering.restore_headers(new_view.message.pre_prepares)
             case effects.Proven(evidence):
                 guilty.add(evidence)
-            case effects.Silenced():
+            case effects.Asked() | effects.Silenced() | effects.Spoke():
                 rejoining.restore(record)
     checkpoints.restore(stable, own_checkpoints)
     passed: list[tuple[Seq, Digest]] = []

@@ -5,7 +5,8 @@ QUERY-STABLE.  Once quorum - 1 of them answered, and all did or a short grace is
 returns a statement of its own that its log lacks.  Votes are returned as it signed them, so a liar can hide some but
 invent none: no lie makes an amnesiac of a replica that lost nothing.  Answers need no signature, so that a cluster of
 which every replica restarts at once is not silent for ever.  Who answers late is still heard: amnesia found then
-silences the replica again.
+silences the replica again.  What it learns while mute tells nothing of what it said: `Asked` keeps, for
+starts that follow before the answers came, what it knew when it fell mute.
 
 **Amnesia.** No log where there should be one, or a returned statement that the log lacks.  It needs bounds on what it
 may have signed, from the answers of a *quorum* of others, R, in two steps.  Let at most f replicas be Byzantine.
@@ -73,16 +74,6 @@ class Answer:
     stable: Seq
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a replica knows to have said."""
-
-    view: View
-    low: Seq  # what it voted on up to here is covered by a stable checkpoint
-    checkpoint: Seq  # the highest voted for, or stable
-    votes: frozenset[tuple[type, Seq]]  # kind and sequence number of its votes in ``view``, above ``low``
-
-
 class Rejoining:
     """The only writer of ``Context.voice``; reads the other parts."""
 
@@ -106,7 +97,7 @@ class Rejoining:
         self._began_ns = 0  # monotonic
         self._answers: dict[ReplicaId, Answer] = {}
         self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's question was last answered, monotonic
-        self._at_start: Memory | None = None  # until we speak
+        self._at_start: effects.Asked | None = None  # when we fell mute, maybe some starts ago; until we speak
         self._returned_view: View = 0  # the highest of our statements that peers returned
         self.amnesiac = False
         self.until: Seq = 0  # H; 0 until a quorum of peers answered
@@ -114,10 +105,15 @@ class Rejoining:
 
     # --- starting
 
-    def restore(self, record: effects.Silenced) -> None:
+    def restore(self, record: effects.Asked | effects.Silenced | effects.Spoke) -> None:
         """Recovery: a crash does not end the silence."""
-        self.amnesiac = not record.rejoined
-        self.until, self.above = (0, 0) if record.rejoined else (record.until, record.above)
+        match record:
+            case effects.Asked():
+                self._at_start = record
+            case effects.Silenced(until, above):
+                self.amnesiac, self.until, self.above = True, until, above
+            case effects.Spoke():
+                self.amnesiac, self.until, self.above, self._at_start = False, 0, 0, None
 
     def begin(self, nonce: int | None, out: Outbox, *, amnesiac: bool, now_ns: int) -> None:
         """Fall mute and ask, unless this is the first start of all."""
@@ -125,9 +121,11 @@ class Rejoining:
             return
         self._nonce, self._began_ns = nonce, now_ns
         self._context.voice.mute = True
-        self._at_start = self._remember()
         if amnesiac and not self.amnesiac:
             self._forget(out)
+        elif self._at_start is None and not self.amnesiac:
+            self._at_start = self._remember()
+            out.persist(self._at_start)
 
     def ask(self, out: Outbox) -> None:
         """Ask who has not answered; while silent tell all how long we shall be."""
@@ -190,7 +188,7 @@ class Rejoining:
         As it was at the start, while we say nothing: a stable checkpoint that peers showed us since then covers what we
         voted on below it, but not the loss.
         """
-        memory = self._at_start if self._at_start is not None else self._remember()
+        memory = self._at_start or self._remember()
         match said:
             case Checkpoint():
                 return said.seq > memory.checkpoint
@@ -198,24 +196,32 @@ class Rejoining:
                 return said.view > memory.view
             case _ if said.view != memory.view:
                 return said.view > memory.view  # what we said in views that we left came before that record
-            case _:
-                return said.seq > memory.low and (type(said), said.seq) not in memory.votes
+            case PrePrepare():
+                return said.seq > memory.low and said.seq not in memory.proposed
+            case Prepare():
+                return said.seq > memory.low and said.seq not in memory.prepared
+            case Commit():
+                return said.seq > memory.low and said.seq not in memory.committed
 
-    def _remember(self) -> Memory:
+    def _remember(self) -> effects.Asked:
         """Everything that we know to have said and that `_lacks` looks for."""
         me, low = self._context.id, self._ordering.log.low
-        votes: set[tuple[type, Seq]] = set()
-        for slot in self._ordering.log if self._current.active else ():
-            held = {PrePrepare: slot.header is not None, Prepare: me in slot.prepares, Commit: me in slot.commits}
-            votes.update((kind, slot.seq) for kind, is_held in held.items() if is_held)
-        return Memory(self._current.view, low, max(low, self._checkpoints.highest_of(me)), frozenset(votes))
+        slots = list(self._ordering.log) if self._current.active else []
+        return effects.Asked(
+            self._current.view,
+            low,
+            max(low, self._checkpoints.highest_of(me)),
+            proposed=frozenset(slot.seq for slot in slots if slot.header is not None),
+            prepared=frozenset(slot.seq for slot in slots if me in slot.prepares),
+            committed=frozenset(slot.seq for slot in slots if me in slot.commits),
+        )
 
     def _forget(self, out: Outbox) -> None:
         """We said things that we do not know any more."""
         self.amnesiac = True
         self._context.voice.mute = True
         self.until = self.above = 0
-        out.persist(effects.Silenced(0, 0, rejoined=False))
+        out.persist(effects.Silenced(0, 0))
         out.note(effects.FellSilent(0, 0))
 
     def _bound(self, out: Outbox) -> None:
@@ -234,7 +240,7 @@ class Rejoining:
             above = max(above, self._current.view)
         if (until, above) != (self.until, self.above):
             self.until, self.above = until, above
-            out.persist(effects.Silenced(until, above, rejoined=False))
+            out.persist(effects.Silenced(until, above))
             out.note(effects.FellSilent(until, above))
 
     # --- speaking
@@ -264,8 +270,7 @@ class Rejoining:
 
     def speak(self, out: Outbox) -> None:
         """Mute no more."""
-        if self.amnesiac:
-            out.persist(effects.Silenced(self.until, self.above, rejoined=True))
+        out.persist(effects.Spoke())
         out.note(effects.Rejoined(self.amnesiac))
         self._at_start = None
         self.amnesiac = False

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from bft.codec import Limits
 from bft.config import Durability
-from bft.core.effects import Record, Silenced
+from bft.core.effects import Record, Silenced, Spoke
 from bft.core.messages import GENESIS as GENESIS_CERTIFICATE
 from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, EnvironmentFailure
@@ -130,7 +130,7 @@ class DataDirectory:
         snapshots = SnapshotStore(path, identity, limits, sync=sync)
         records = [decode_record(entry, limits) for entry in entries]
         first = first and not records
-        if any(isinstance(record, Silenced) for record in records):
+        if any(isinstance(record, Silenced | Spoke) for record in records):
             remove(path / LOST)
         amnesiac = (path / LOST).exists()
         saved = snapshots.load()

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from bft.codec import Limits, MessageType, decode_body, encode_body
 from bft.codec.statements import Decoder, prepared_fields, signed_fields
-from bft.codec.wire import array, fields_of, flag, natural, pack, unpack
+from bft.codec.wire import array, fields_of, natural, pack, unpack
 from bft.core.effects import (
     Accepted,
+    Asked,
     CheckpointTaken,
     Committed,
     EnteredView,
@@ -21,6 +22,7 @@ from bft.core.effects import (
     Proven,
     Record,
     Silenced,
+    Spoke,
     Stable,
 )
 from bft.core.messages import Batches, Seq, StableCheckpoint
@@ -40,6 +42,8 @@ class RecordType(IntEnum):
     PROVEN = 8
     FETCHED = 9
     SILENCED = 10
+    ASKED = 11
+    SPOKE = 12
 
 
 class Entry(NamedTuple):
@@ -60,25 +64,30 @@ _SLOT_TYPES: Final = frozenset(
     }
 )
 _VIEW_TYPES: Final = (RecordType.LEFT_VIEW, RecordType.ENTERED_VIEW)
+_SILENCE_TYPES: Final = frozenset({RecordType.ASKED, RecordType.SILENCED, RecordType.SPOKE})
 
 
 def retained(heads: Sequence[tuple[int, int]], truncated: Seq) -> list[int]:
     """Positions of the (type, seq) that are still needed once everything up to ``truncated`` is in a snapshot.
 
     Kept: all about later sequence numbers, the stable certificates from there on, the highest view left and the
-    highest entered, all evidence, every silence.  What is dropped binds nobody any more: slots at or below a stable
-    checkpoint are never voted on again, and a view below one that we left is closed to us.
+    highest entered, all evidence, the last silence.  What is dropped binds nobody any more: slots at or below a stable
+    checkpoint are never voted on again, a view below one that we left is closed to us, and so is a silence that ended.
     """
     latest = {wanted: max((seq for type_, seq in heads if type_ == wanted), default=0) for wanted in _VIEW_TYPES}
 
-    def is_kept(type_: int, seq: int) -> bool:
+    spoke = max((position for position, (type_, _) in enumerate(heads) if type_ == RecordType.SPOKE), default=0)
+
+    def is_kept(position: int, type_: int, seq: int) -> bool:
         if type_ in _SLOT_TYPES:
             return seq > truncated
         if type_ == RecordType.STABLE:
             return seq >= truncated
+        if type_ in _SILENCE_TYPES:
+            return position >= spoke
         return seq == latest.get(RecordType(type_), seq)
 
-    return [position for position, (type_, seq) in enumerate(heads) if is_kept(type_, seq)]
+    return [position for position, (type_, seq) in enumerate(heads) if is_kept(position, type_, seq)]
 
 
 def encode_record(record: Record) -> Entry:
@@ -134,8 +143,28 @@ def _read_committed(payload: bytes, limits: Limits) -> Committed:
 
 
 def _read_silenced(payload: bytes, _: Limits) -> Silenced:
-    until, above, rejoined = unpack(payload, fields=3, array_max=3)
-    return Silenced(natural(until, "until"), natural(above, "above"), flag(rejoined, "rejoined"))
+    until, above = unpack(payload, fields=2, array_max=2)
+    return Silenced(natural(until, "until"), natural(above, "above"))
+
+
+def _write_asked(record: Asked) -> bytes:
+    votes = (record.proposed, record.prepared, record.committed)
+    return pack((record.view, record.low, record.checkpoint, *[tuple(sorted(seqs)) for seqs in votes]))
+
+
+def _read_asked(payload: bytes, limits: Limits) -> Asked:
+    view, low, checkpoint, *votes = unpack(payload, fields=6, array_max=max(limits.window, 6))
+    proposed, prepared, committed = (
+        frozenset(natural(seq, "seq") for seq in array(seqs, "votes", at_most=limits.window)) for seqs in votes
+    )
+    return Asked(
+        natural(view, "view"), natural(low, "low"), natural(checkpoint, "checkpoint"), proposed, prepared, committed
+    )
+
+
+def _read_spoke(payload: bytes, _: Limits) -> Spoke:
+    unpack(payload, fields=0, array_max=0)
+    return Spoke()
 
 
 def _unverified(kind: MessageType) -> Callable[[bytes, Limits], Any]:
@@ -168,7 +197,9 @@ _WRITERS: Final[dict[type, tuple[RecordType, Callable[[Any], int], Callable[[Any
     LeftView: (RecordType.LEFT_VIEW, lambda r: r.view_change.message.view, lambda r: encode_body(r.view_change)[1]),
     EnteredView: (RecordType.ENTERED_VIEW, lambda r: r.new_view.message.view, lambda r: encode_body(r.new_view)[1]),
     Proven: (RecordType.PROVEN, lambda _: 0, lambda r: encode_body(r.evidence)[1]),
-    Silenced: (RecordType.SILENCED, lambda _: 0, lambda r: pack((r.until, r.above, r.rejoined))),
+    Silenced: (RecordType.SILENCED, lambda _: 0, lambda r: pack((r.until, r.above))),
+    Asked: (RecordType.ASKED, lambda _: 0, _write_asked),
+    Spoke: (RecordType.SPOKE, lambda _: 0, lambda _: pack(())),
 }
 
 _READERS: Final[dict[int, Callable[[bytes, Limits], Record]]] = {
@@ -181,5 +212,7 @@ _READERS: Final[dict[int, Callable[[bytes, Limits], Record]]] = {
     RecordType.LEFT_VIEW: lambda payload, limits: LeftView(_view_change(payload, limits)),
     RecordType.ENTERED_VIEW: lambda payload, limits: EnteredView(_new_view(payload, limits)),
     RecordType.SILENCED: _read_silenced,
+    RecordType.ASKED: _read_asked,
+    RecordType.SPOKE: _read_spoke,
     RecordType.PROVEN: lambda payload, limits: Proven(_evidence(payload, limits)),
 }

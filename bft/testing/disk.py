@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bft.core.effects import (
     Accepted,
+    Asked,
     CheckpointTaken,
     Committed,
     EnteredView,
@@ -16,6 +17,7 @@ from bft.core.effects import (
     Proven,
     Record,
     Silenced,
+    Spoke,
     Stable,
 )
 from bft.core.messages import GENESIS, CheckpointCertificate, Seq
@@ -77,7 +79,7 @@ class Disk:
     @property
     def amnesiac(self) -> bool:
         """Whether a start finds neither log nor marker: a replica that knows that it does not know."""
-        return self._lost and not any(isinstance(record, Silenced) for record in self._durable)
+        return self._lost and not any(isinstance(record, Silenced | Spoke) for record in self._durable)
 
     def lose(self) -> None:
         """Everything is gone; to be called while the process is down."""
@@ -117,5 +119,5 @@ def _outlives(record: Record, seq: Seq) -> bool:
             return record.checkpoint.message.seq > seq
         case Stable():
             return record.certificate.seq >= seq
-        case LeftView() | EnteredView() | Proven() | Silenced():
+        case LeftView() | EnteredView() | Proven() | Asked() | Silenced() | Spoke():
             return True

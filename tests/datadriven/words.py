@@ -113,7 +113,7 @@ class Words:
             case _:
                 raise ValueError(f"no words for {effect!r}")
 
-    def record(self, record: effects.Record) -> str:  # noqa: PLR0911 - one line a kind of record
+    def record(self, record: effects.Record) -> str:  # noqa: C901, PLR0911 - one line a kind of record
         match record:
             case effects.Accepted():
                 return f"accepted {self._at(record.proposal.header.message)}"
@@ -134,8 +134,11 @@ class Words:
             case effects.Proven():
                 return f"proven {record.evidence.accused}"
             case effects.Silenced():
-                rejoined = " rejoined" if record.rejoined else ""
-                return f"silenced until={record.until} above={record.above}{rejoined}"
+                return f"silenced until={record.until} above={record.above}"
+            case effects.Asked():
+                return f"asked view={record.view} low={record.low} checkpoint={record.checkpoint}"
+            case effects.Spoke():
+                return "spoke"
 
     def reply(self, reply: Reply | Refusal, client: ClientKey) -> str:
         name = self.client_name(client)

@@ -98,9 +98,9 @@ async def test_amnesia_is_remembered_before_the_first_record_and_by_the_record_a
     (path / GENESIS).unlink()
     assert (await recovered(path)).amnesiac
     assert (await recovered(path)).amnesiac
-    await write(path, fx.Silenced(0, 0, rejoined=False))
+    await write(path, fx.Silenced(0, 0))
     found = await recovered(path)
-    assert (found.amnesiac, found.records) == (False, [fx.Silenced(0, 0, rejoined=False)])
+    assert (found.amnesiac, found.records) == (False, [fx.Silenced(0, 0)])
     assert not (path / LOST).exists()
 
 

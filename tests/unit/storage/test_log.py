@@ -415,3 +415,9 @@ def test_retention_keeps_the_highest_view_the_certificates_from_the_truncation_o
         (RecordType.PROVEN, 0),
         (RecordType.FETCHED, 12),
     ]
+
+
+def test_retention_keeps_the_silence_that_was_not_ended():
+    asked, silenced, spoke = ((type_, 0) for type_ in (RecordType.ASKED, RecordType.SILENCED, RecordType.SPOKE))
+    assert retained([asked, silenced, spoke, asked, silenced], 10) == [2, 3, 4]
+    assert retained([asked, silenced, silenced], 10) == [0, 1, 2]

@@ -49,8 +49,9 @@ EVIDENCE = m.Evidence(COMMITS[0], SIGNERS[0].sign(m.Commit(0, 9, bytes(32), 0)))
         (fx.LeftView(VIEW_CHANGES[0]), 5),
         (fx.EnteredView(NEW_VIEW), 5),
         (fx.Proven(EVIDENCE), 0),
-        (fx.Silenced(640, 9, rejoined=False), 0),
-        (fx.Silenced(0, 0, rejoined=True), 0),
+        (fx.Silenced(640, 9), 0),
+        (fx.Asked(5, 128, 192, frozenset(), frozenset({129, 131}), frozenset({129})), 0),
+        (fx.Spoke(), 0),
     ],
     ids=lambda value: type(value).__name__,
 )

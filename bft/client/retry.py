@@ -7,7 +7,7 @@ from random import SystemRandom
 Jitter = Callable[[float], float]
 
 _INITIAL_S = 1.0
-_FLOOR_S = 0.25  # below it a replica that is merely busy would be taken for a silent one
+_GRANULARITY_S = 0.25  # of less beyond the usual nothing is concluded: a replica that is busy is not a silent one
 _CEILING_S = 4.0
 
 
@@ -39,7 +39,11 @@ class RetryPolicy:
 
 
 class RoundTrip:
-    """Retransmission time-out from measured round trips.  RFC 6298"""
+    """Retransmission time-out from measured round trips.  RFC 6298 §2
+
+    Its G is not the clock's, but the hiccup that everybody may have (a flush of the disk, a busy core): round trips
+    that were all alike for long would else leave no room for one.
+    """
 
     def __init__(self) -> None:
         self.smoothed: float | None = None  # seconds
@@ -59,7 +63,7 @@ class RoundTrip:
         """Seconds until a request without an answer is sent again."""
         if self.smoothed is None:
             return _INITIAL_S
-        return min(max(self.smoothed + 4 * self._variation, _FLOOR_S), _CEILING_S)
+        return min(self.smoothed + max(_GRANULARITY_S, 4 * self._variation), _CEILING_S)
 
 
 class Backoff:

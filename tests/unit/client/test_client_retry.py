@@ -12,10 +12,19 @@ def test_the_retransmission_time_out_follows_the_measured_round_trips():
     for _ in range(50):
         round_trip.observe(0.5)
     slow = round_trip.timeout
-    assert 0.5 <= slow < 0.6
+    assert 0.75 <= slow < 0.8
     for _ in range(50):
         round_trip.observe(0.001)
     assert round_trip.timeout < slow
+
+
+@given(st.floats(0, 3.5), st.floats(0, 0.24))
+def test_after_many_equal_round_trips_a_hiccup_is_waited_for(usual, hiccup):
+    """RFC 6298 §2.3: RTO = SRTT + max(G, 4 RTTVAR); without G the variation of equal samples goes to nothing."""
+    round_trip = RoundTrip()
+    for _ in range(200):
+        round_trip.observe(usual)
+    assert round_trip.timeout > usual + hiccup
 
 
 @given(st.lists(st.floats(0, 1000), min_size=1))

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +19,7 @@ from bft.client.proving import Proofs, Stored
 from bft.client.reading import FastReads, patience
 from bft.client.result import Consistency, Read, Result
 from bft.client.settings import ClientSettings
+from bft.client.status import ClientStatus, ReplicaStatus
 from bft.client.tracing import traced, tracer
 from bft.client.watch import Watches
 from bft.codec import Limits, MessageType, decode_body
@@ -32,31 +32,6 @@ from bft.statemachine.kv import Event, prefix_end
 from bft.statemachine.results import Ok, decode_result
 
 _LEAST_S: Final = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStatus:
-    """One replica as this client sees it."""
-
-    id: int
-    address: str
-    connected: bool
-    trouble: str  # why it is not connected; empty if it is
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStatus:
-    """Where a client stands; what it knows, not what is."""
-
-    cluster: str
-    client: str  # name in its certificate
-    session: int | None  # None: not registered
-    view: int  # f+1 replicas vouch for it
-    primary: int
-    queued: int  # calls that wait to be sent
-    in_flight: int  # bundles sent and not yet answered
-    round_trip_s: float | None  # smoothed
-    replicas: tuple[ReplicaStatus, ...]
 
 
 def connect(

@@ -306,6 +306,8 @@ class Client(KeyValueClient):
             queued=dispatcher.queued,
             in_flight=dispatcher.in_flight,
             round_trip_s=dispatcher.round_trip_s,
+            fast_reads=self._reads.accepted,
+            fast_reads_given_up=self._reads.given_up,
             replicas=tuple(
                 ReplicaStatus(entry.id, str(entry.client), link.is_up, link.trouble)
                 for entry, link in zip(self._cluster.replicas, self._links, strict=False)

@@ -25,4 +25,6 @@ class ClientStatus:
     queued: int  # calls that wait to be sent
     in_flight: int  # bundles sent and not yet answered
     round_trip_s: float | None  # smoothed
+    fast_reads: int  # reads on which a quorum agreed, not ordered
+    fast_reads_given_up: int  # and ordered instead: no quorum agreed in time
     replicas: tuple[ReplicaStatus, ...]

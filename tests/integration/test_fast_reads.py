@@ -49,6 +49,8 @@ async def test_a_fast_read_orders_nothing_and_says_what_it_was(tmp_path):
         assert (ordered.value, ordered.consistency) == (read.value, "ordered")
         assert ordered.result is not None
         assert ordered.result.receipt.seq == ordered.seq == executed + 1
+        status = client.status()
+        assert (status.fast_reads, status.fast_reads_given_up) == (1, 0)
 
 
 async def test_without_fast_reads_a_linearizable_read_is_ordered_and_says_so(tmp_path):
@@ -74,6 +76,7 @@ async def test_with_one_replica_dead_and_one_behind_a_read_is_ordered_instead(tm
         entry = kv.decode_get(read.value)
         assert entry is not None
         assert (entry.value, read.consistency) == (b"1", "ordered")
+        assert client.status().fast_reads_given_up >= 1
 
 
 class FastCaller:

@@ -27,11 +27,16 @@ class Phases:
 
     def __init__(self) -> None:
         self._stamps: dict[int, list[int]] = {}  # by sequence number, oldest first
+        self._proposed: dict[int, bytes] = {}  # the digest of the batch that the stamps are of, by sequence number
 
     def saw(self, record: Record) -> None:
         """A record is about to be written."""
         if isinstance(record, Accepted):
-            self.passed(record.proposal.header.message.seq, Phase.PRE_PREPARED)
+            header = record.proposal.header.message
+            if self._proposed.get(header.seq) != header.digest:
+                self._stamps.pop(header.seq, None)  # of a batch that a view change replaced
+                self.passed(header.seq, Phase.PRE_PREPARED)
+                self._proposed[header.seq] = header.digest
         elif isinstance(record, Prepared):
             self.passed(record.commit.message.seq, Phase.PREPARED)
         elif isinstance(record, Committed):
@@ -43,7 +48,9 @@ class Phases:
         if stamps is None:
             stamps = self._stamps[seq] = [0] * len(Phase)
             if len(self._stamps) > KEPT:
-                del self._stamps[next(iter(self._stamps))]
+                oldest = next(iter(self._stamps))
+                del self._stamps[oldest]
+                self._proposed.pop(oldest, None)
         if not stamps[phase]:
             stamps[phase] = time.monotonic_ns()
 

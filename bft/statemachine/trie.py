@@ -10,7 +10,7 @@ prefix.  The shape is therefore a function of the content.  A node's hash is SHA
 """
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -180,8 +180,13 @@ class MerkleTrie:
             if before is after or (before is not None and after is not None and before.hash == after.hash):
                 continue
             if isinstance(before, Inner) and isinstance(after, Inner):
-                both = reversed(nibbles_of(before.bitmap | after.bitmap))
-                stack.extend((before.child(nibble), after.child(nibble)) for nibble in both)
+                pairs: Iterable[tuple[Node | None, Node | None]]
+                if before.bitmap == after.bitmap:  # nearly always: no key came here and none went
+                    pairs = zip(reversed(before.children), reversed(after.children), strict=True)
+                else:
+                    both = reversed(nibbles_of(before.bitmap | after.bitmap))
+                    pairs = ((before.child(nibble), after.child(nibble)) for nibble in both)
+                stack.extend([pair for pair in pairs if pair[0] is not pair[1]])
                 continue
             # One side has a leaf or nothing here, so but for one key everything on the other side is a difference.
             gone = dict(MerkleTrie(before).items())

@@ -55,6 +55,8 @@ def examine(directory: Path, identity: Identity, limits: Limits) -> list[Finding
             log = Finding("log", False, str(error))
         try:
             return [log, Finding("state", True, _read_state(directory, identity, limits, truncated))]
+        except ForeignDataError:
+            raise
         except DataDirectoryError as error:
             return [log, Finding("state", False, str(error))]
     except OSError as error:

@@ -23,7 +23,7 @@ from bft.codec import Limits
 from bft.core.effects import Stable
 from bft.core.invariants import invariant
 from bft.core.messages import CheckpointCertificate
-from bft.errors import DataDirectoryError, StorageFailure
+from bft.errors import DataDirectoryError, ForeignDataError, StorageFailure
 from bft.storage import probe
 from bft.storage.files import sync_directory
 from bft.storage.logfile import Identity
@@ -166,15 +166,16 @@ class SnapshotStore:
             raise self._damaged("the checksum of its head does not match")
         version, seq, root, count, replica, length = _HEAD.unpack_from(rest)
         if version != FORMAT_VERSION:
-            raise DataDirectoryError(
+            raise ForeignDataError(
                 f"{self.path}: written in format {version}, this version reads {FORMAT_VERSION}: run the one that wrote"
                 " it"
             )
         cluster = rest[_HEAD.size : _HEAD.size + length].decode("utf-8", "replace")
         if (cluster, replica) != (self._identity.cluster, self._identity.replica):
-            raise DataDirectoryError(
+            raise ForeignDataError(  # the log was read before, and is ours
                 f"{self.path}: belongs to replica {replica} of cluster {cluster}, not to replica "
-                f"{self._identity.replica} of {self._identity.cluster}: correct `data` in replica.toml"
+                f"{self._identity.replica} of {self._identity.cluster}, whose log is beside it: put its own state "
+                "back, or run `bft replica repair --force` to set both aside and rejoin from the others"
             )
         record = decode_record(Entry(RecordType.STABLE, seq, rest[_HEAD.size + length :]), self._limits)
         if not isinstance(record, Stable) or (record.certificate.seq, record.certificate.root) != (seq, root):

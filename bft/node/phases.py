@@ -43,7 +43,7 @@ class Phases:
             self.passed(record.commits[0].message.seq, Phase.COMMITTED)
 
     def passed(self, seq: int, phase: Phase) -> None:
-        """Now; what a batch passes again in a later view counts for nothing."""
+        """Now; what a batch passes again, or only after a later phase, counts for nothing: peers showed it certified."""
         stamps = self._stamps.get(seq)
         if stamps is None:
             stamps = self._stamps[seq] = [0] * len(Phase)
@@ -51,7 +51,7 @@ class Phases:
                 oldest = next(iter(self._stamps))
                 del self._stamps[oldest]
                 self._proposed.pop(oldest, None)
-        if not stamps[phase]:
+        if not any(stamps[phase:]):
             stamps[phase] = time.monotonic_ns()
 
     def document(self) -> dict[str, Any]:

@@ -34,3 +34,11 @@ def test_another_batch_at_the_same_number_has_stamps_of_its_own():
     phases.saw(accepted(STAGE.batch(2), view=1))
     assert stamps(phases)[Phase.PRE_PREPARED] > first[Phase.PRE_PREPARED]
     assert stamps(phases)[Phase.PREPARED] == 0
+
+
+def test_a_batch_that_was_executed_by_its_certificate_and_is_prepared_later_has_no_stamp_of_that():
+    phases = Phases()
+    phases.saw(accepted(STAGE.batch(1), view=0))
+    phases.passed(5, Phase.EXECUTED)
+    phases.passed(5, Phase.COMMITTED)
+    assert stamps(phases)[Phase.COMMITTED] == 0

@@ -43,7 +43,7 @@ class Phases:
             self.passed(record.commits[0].message.seq, Phase.COMMITTED)
 
     def passed(self, seq: int, phase: Phase) -> None:
-        """Now; what a batch passes again, or only after a later phase, counts for nothing: peers showed it certified."""
+        """Now; passing it again or after a later one (by a certificate, in a later view) counts for nothing."""
         stamps = self._stamps.get(seq)
         if stamps is None:
             stamps = self._stamps[seq] = [0] * len(Phase)

@@ -168,10 +168,20 @@ def _behind(reachable: Sequence[Observation]) -> list[str]:
     found = []
     for o in reachable:
         if o.get("transferring"):
-            found.append(f"replica {o.id} fetches the state from its peers")
+            found.append(f"replica {o.id} fetches the state from its peers{_so_far(o.get('transfer'))}")
         elif o.get("last_executed") < newest:
             found.append(f"replica {o.id} is behind: executed {o.get('last_executed')}, stable is {newest}")
     return found
+
+
+def _so_far(transfer: dict[str, Any] | None) -> str:
+    """How far a state transfer is; nothing before the first answer."""
+    if transfer is None:
+        return ""
+    return (
+        f": {transfer['nodes_received']} nodes, {transfer['bytes_received'] / 1e6:.1f} MB so far, "
+        f"{transfer['bytes_per_s'] / 1e6:.1f} MB/s"
+    )
 
 
 def _silent(reachable: Sequence[Observation]) -> list[str]:

@@ -322,11 +322,13 @@ class CannotRepair:
 
 @dataclass(frozen=True, slots=True)
 class CatchingUp:
-    """Observation: state transfer to ``seq`` goes on."""
+    """Observation: state transfer to ``seq`` goes on; received is what came since it began, to whatever target."""
 
     seq: Seq
     nodes_received: int
-    nodes_wanted: int
+    bytes_received: int  # of these nodes
+    nodes_wanted: int  # known to be missing; 0: the state is complete
+    since_ns: int  # when it began, monotonic
 
 
 @dataclass(frozen=True, slots=True)

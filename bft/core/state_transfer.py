@@ -52,6 +52,9 @@ class CatchUp:
         self._turn = 0  # rotates among the peers
         self._target: CheckpointCertificate | None = None  # state transfer is under way to it
         self._began_ns = 0  # to this target, monotonic
+        self._since_ns = 0  # to any target, monotonic
+        self._nodes_received = 0  # since then
+        self._bytes_received = 0
         self._questions: dict[ReplicaId, Question] = {}  # the last one to each, until it is answered
         self._vain = 0  # time-outs in a row without a node: each doubles the time of a question
         self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
@@ -160,6 +163,8 @@ class CatchUp:
         return root
 
     def _begin(self, target: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
+        if self._target is None:
+            self._since_ns, self._nodes_received, self._bytes_received = now_ns, 0, 0
         self._target = target
         self._began_ns = now_ns
         self._useless = set()
@@ -175,17 +180,20 @@ class CatchUp:
         if chunk.nodes and set(question.paths).isdisjoint(path for path, _ in chunk.nodes):
             return Rejection.NOT_WANTED  # an earlier answer once more: the one to this question may still come
         del self._questions[sender]
-        accepted = {path for path, encoding in chunk.nodes if self._application.accept_node(path, encoding)}
+        accepted = {path: len(code) for path, code in chunk.nodes if self._application.accept_node(path, code)}
+        self._nodes_received += len(accepted)
+        self._bytes_received += sum(accepted.values())
         self._application.requeue_nodes([path for path in question.paths if path not in accepted])
         if accepted:
             self._vain = 0
             self._slow.discard(sender)
         elif not question.late:
             self._useless.add(sender)
+        _, wanted = self._application.sync_progress()
+        received, size = self._nodes_received, self._bytes_received
+        out.note(effects.CatchingUp(target.seq, received, size, wanted, self._since_ns))
         if self._application.sync_complete():
             return None
-        received, wanted = self._application.sync_progress()
-        out.note(effects.CatchingUp(target.seq, received, wanted))
         self._ask_nodes(out, now_ns)
         return None if accepted else Rejection.NOT_WANTED
 

@@ -32,6 +32,7 @@ from bft.node.outgoing import Outgoing, Round
 from bft.node.phases import Phase, Phases
 from bft.node.scrub import Scrubber
 from bft.node.snapshots import SnapshotWriter
+from bft.node.transfer import TransferProgress
 from bft.node.watches import Watches
 from bft.state_proof import StateProof
 from bft.statemachine.api import Poll, StateMachine
@@ -128,6 +129,7 @@ class Node:
         self._outgoing = Outgoing(self._data.log, self._peers, self._clients, self._wake, fast_reads=fast_reads)
         self._snapshots = SnapshotWriter(self._data.snapshots, self._on_snapshot_saved)
         self._scrubber = Scrubber(self._state.scrub, self._on_damage)
+        self._transfer = TransferProgress()
         self.counters: Final = Counters()
         self._started_ns = time.monotonic_ns()
         self._recover()
@@ -163,6 +165,11 @@ class Node:
     def saved_seq(self) -> Seq:
         """The checkpoint whose state is on disk; 0: none is."""
         return self._snapshots.saved_seq
+
+    @property
+    def transfer(self) -> dict[str, int | float] | None:
+        """How far state transfer is; None without one."""
+        return self._transfer.document(time.monotonic_ns()) if self._core.transferring else None
 
     @property
     def uptime_s(self) -> float:
@@ -428,8 +435,8 @@ class Node:
                 _log.warning("what this replica said before is lost: it signs nothing", until=until, above_view=above)
             case fx.Rejoined(was_silenced):
                 _log.info("rejoined" if was_silenced else "remembers what it said before", view=self._core.view)
-            case fx.CatchingUp(seq, received, wanted):
-                _log.info("catching up", seq=seq, nodes_received=received, nodes_wanted=wanted)
+            case fx.CatchingUp():
+                self._transfer.advanced(effect, time.monotonic_ns())
             case fx.Diverged(seq, ours, certified):
                 counters.divergences += 1
                 _log.error(

@@ -28,6 +28,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "saved_state": node.saved_seq,
         "state_root": core.state_root.hex(),
         "transferring": core.transferring,
+        "transfer": node.transfer,
         "repairing": core.repairing,
         "divergences": counters.divergences,
         "silence": core.silence,

@@ -108,3 +108,11 @@ def test_the_last_words_of_a_bug_are_the_exception_without_its_traceback():
 def test_the_last_words_may_be_no_json_or_nothing():
     assert last_words(["Killed"]) == "Killed"
     assert last_words([]) == ""
+
+
+def test_a_replica_that_fetches_the_state_says_how_far_it_is():
+    so_far = {"nodes_received": 1200, "bytes_received": 3_400_000, "bytes_per_s": 1_700_000}
+    verdict = judge([up(0), up(1), up(2), up(3, transferring=True, transfer=so_far)], FOUR)
+    assert verdict.findings == ("replica 3 fetches the state from its peers: 1200 nodes, 3.4 MB so far, 1.7 MB/s",)
+    (finding,) = judge([up(0), up(1), up(2), up(3, transferring=True, transfer=None)], FOUR).findings
+    assert finding == "replica 3 fetches the state from its peers"

@@ -21,6 +21,7 @@ from bft.errors import BftError, EnvironmentFailure, ExitCode
 from deploy import launcher
 from deploy.ports import free_base_port
 
+_UNSIGNED_MODULE: Final = "bft.testing.run_unsigned"
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _STATUS_TIMEOUT_S: Final = 5.0
@@ -190,14 +191,21 @@ def workplace(replicas: int) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def initialise(directory: Path, replicas: int) -> None:
+async def initialise(directory: Path, replicas: int, service: str) -> None:
     """Make a cluster's files.  Raises CommandFailed or OSError."""
-    base_port = free_base_port(replicas)
-    await bft("cluster", "init", directory, "--replicas", str(replicas), "--base-port", str(base_port))
+    options = {"replicas": replicas, "base-port": free_base_port(replicas), "service": service}
+    await bft("cluster", "init", directory, *(part for k, v in options.items() for part in (f"--{k}", str(v))))
 
 
-async def start(directory: Path, *, behaviours: Sequence[str], durability: str) -> Cluster:
-    """Start all replicas.  Raises CommandFailed or OSError."""
+async def start(directory: Path, *, behaviours: Sequence[str], durability: str, signed: bool = True) -> Cluster:
+    """Start all replicas.  Raises CommandFailed or OSError.
+
+    Not `signed`: replicas that verify nothing, each by an entry point of its own, which no configuration reaches.
+    """
+    if not signed:
+        for replica in range(len(load_cluster(directory).replicas)):
+            home = directory / f"replica-{replica}"
+            launcher.start(home, _UNSIGNED_MODULE, settings={"BFT_DURABILITY": durability})
     options = [part for behaviour in behaviours for part in ("--behaviour", behaviour)]
     await bft("cluster", "up", directory, *options, durability=durability)
     return Cluster(directory)

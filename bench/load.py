@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.options import Options
-from bench.worker import Plan
+from bench.plan import Plan
 from bft.errors import BftError
 from deploy import launcher
 
@@ -115,8 +115,11 @@ async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterat
     try:
         for number in range(count):
             plan = Plan(
+                system=options.system,
                 cluster=str(cluster),
                 result=str(scratch / f"load-{number}.json"),
+                workload=options.workload,
+                zipfian=options.skewed,
                 clients=list(range(number, options.clients, count)),
                 callers_per_client=options.callers_per_client,
                 callers=options.callers,
@@ -124,8 +127,9 @@ async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterat
                 bundle_operations_max=options.bundle,
                 value_size=options.value_size,
                 reads=options.reads,
-                keys=options.keys,
-                shared=options.shared,
+                keys=options.callers if options.all_shared else options.keys,
+                shared=1.0 if options.all_shared else options.shared,
+                shared_keys=options.shared_keys,
                 warmup_s=options.warmup_s,
                 duration_s=options.duration_s,
                 rate=None if options.rate is None else (options.rate.first, options.rate.last),

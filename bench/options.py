@@ -8,6 +8,10 @@ from bench.faults import Event, Fault, check
 from bench.history import VALUE_BYTES_MIN
 from bench.links import Profile
 from bench.rate import Rate
+from bench.shared import KEYS as SHARED_KEYS
+from bench.systems import OWN, PBFT, UNSIGNED, find
+from bench.workloads import KEY_VALUE_SERVICE, KV_PUT, Mix, mix_of
+from bench.workloads import find as find_workload
 from bft.errors import ConfigurationError
 
 BUNDLES_IN_FLIGHT_MAX: Final = 128  # of one client: its session's window
@@ -18,14 +22,17 @@ CALLERS_MAX: Final = 8192  # of one client: what the SDK lets under way
 class Options:
     """One run.  Raises ConfigurationError when it cannot be carried out."""
 
+    system: str = PBFT  # what is measured; `bench.systems` knows the names
     replicas: int = 4
     cluster: Path | None = None  # an existing one that runs on this machine; None: a throw-away cluster
     clients: int = 4
     inflight: int = 16  # of each client: bundles under way, or, with automatic bundles, operations
     bundle: int | None = None  # operations a signed request; None: what the SDK gathers meanwhile
     value_size: int = 100
-    reads: float = 0.0  # share of the operations
+    workload: str = KV_PUT
+    reads: float = 0.0  # share of the operations, with kv-put
     keys: int = 2000
+    zipfian: bool | None = None  # some keys are asked for far more than others; None: as the workload says
     shared: float = 0.02  # share of the operations that go to a few keys which all callers write and read
     duration_s: float = 10.0
     warmup_s: float = 2.0
@@ -46,6 +53,10 @@ class Options:
             )
         if self.callers_per_client > CALLERS_MAX:
             raise ConfigurationError(f"--inflight times --bundle is at most {CALLERS_MAX}: use more --clients")
+        if self.reads and self.workload != KV_PUT:
+            raise ConfigurationError(f"--workload {self.workload} says what is read: leave out --reads")
+        if self.mix is None:
+            find_workload(self.workload)
         if self.keys < self.callers:
             raise ConfigurationError(
                 f"--keys must be at least {self.callers}, the callers: each writes only keys of its own"
@@ -54,7 +65,50 @@ class Options:
             raise ConfigurationError(
                 "--behaviour, --fault and --network need a cluster of the run's own: leave out --cluster"
             )
+        if self.system != PBFT:
+            self._check_system()
         check(self.faults, self.events, replicas=self.replicas, duration_s=self.duration_s)
+
+    def _check_system(self) -> None:
+        if self.cluster is not None or self.faults or self.events or self.network is not None:
+            raise ConfigurationError(
+                f"--system {self.system} takes no --cluster, --behaviour, --fault or --network: leave them out"
+            )
+        if self.system not in OWN:
+            find(self.system)
+            if self.mix is None:
+                raise ConfigurationError(
+                    f"--system {self.system} is a key-value store: it takes kv-put and ycsb-a to -f"
+                )
+
+    @property
+    def mix(self) -> Mix | None:
+        """What is asked of the key-value service; None: the workload has operations of its own."""
+        return mix_of(self.workload, reads=self.reads)
+
+    @property
+    def service(self) -> str:
+        """What a throw-away cluster is to run."""
+        return KEY_VALUE_SERVICE if self.mix is not None else find_workload(self.workload).service
+
+    @property
+    def skewed(self) -> bool:
+        """Whether some keys are asked for far more than others."""
+        return self.workload.startswith("ycsb-") if self.zipfian is None else self.zipfian
+
+    @property
+    def all_shared(self) -> bool:
+        """Whether all callers write the same keys: there the popular ones can be popular with all of them."""
+        return self.skewed and self.mix is not None and not self.mix.inserts
+
+    @property
+    def shared_keys(self) -> int:
+        return self.keys if self.all_shared else SHARED_KEYS
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether what is measured promises anything of what this project is for."""
+        return self.system != UNSIGNED
 
     @property
     def callers_per_client(self) -> int:
@@ -84,14 +138,18 @@ class Options:
     def document(self) -> dict[str, Any]:
         """For result.json."""
         return {
+            "system": self.system,
+            "guarantees": self.guarantees,
             "replicas": self.replicas,
             "own_cluster": self.cluster is None,
             "clients": self.clients,
             "inflight": self.inflight,
             "bundle": "auto" if self.bundle is None else self.bundle,
             "value_size": self.value_size,
+            "workload": self.workload,
             "reads": self.reads,
             "keys": self.keys,
+            "zipfian": self.skewed,
             "shared": self.shared,
             "duration_s": self.duration_s,
             "warmup_s": self.warmup_s,

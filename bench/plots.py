@@ -17,6 +17,7 @@ from bench.run import Outcome
 
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2563eb", "#d97706", "#059669", "#dc2626", "#94a3b8"
 _REPLICAS: Final = (_BLUE, _ORANGE, _GREEN, "#7c3aed", "#0891b2", "#be185d", "#65a30d")
+_OTHERS: Final = (_BLUE, _GREEN, "#7c3aed")  # kinds of operations after the first
 _INK: Final = "#334155"
 
 
@@ -53,7 +54,7 @@ def percentiles(outcome: Outcome) -> Figure:
     """Latency by percentile, the tail stretched: each grid line is a tenth of the operations before it."""
     figure, (axes,) = _figure(height=3.6)
     highest = 0.0
-    for kind, color in zip(sorted(outcome.latencies.kinds), (_ORANGE, _BLUE), strict=False):
+    for kind, color in zip(sorted(outcome.latencies.kinds), (_ORANGE, *_OTHERS), strict=False):
         points = curve(outcome.latencies.histogram(kind))
         if not points:
             continue

@@ -74,6 +74,8 @@ def warnings(document: dict[str, Any]) -> list[str]:
     """What a reader of the figures must know."""
     found = []
     figures = document["figures"]
+    if not document["options"]["guarantees"]:
+        found.append("measured without signatures: no guarantee of any kind; for comparison with signed runs alone")
     if document["interrupted"]:
         found.append("interrupted: the figures cover what was measured until then")
     if figures is None:

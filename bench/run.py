@@ -10,29 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import bft
 from bench import machine
-from bench.cluster import Cluster, initialise, machine_busy_s, start, usage_of, workplace
-from bench.faults import stays_down
+from bench.cluster import Cluster, machine_busy_s, usage_of, workplace
 from bench.figures import Edge, Span, figures, view_changes
-from bench.history import KeyHistory, wrong_values
 from bench.injector import Injector, Mark
+from bench.inspection import inspect
 from bench.latency import Interval, Latencies
-from bench.links import Links, Profile, proxied
+from bench.links import Links
 from bench.load import Worker, workers
 from bench.options import Options
 from bench.phases import Breakdown, breakdown
-from bench.shared import operations
+from bench.subject import Subject, running
 from bench.verdict import Seen, Verdict
-from bft.errors import BftError
 
 SCHEMA: Final = "bft-bench-run/2"
 _START_S: Final = 0.3  # for the word to get round before the warm-up begins
 _SAMPLE_S: Final = 0.5
-_SETTLE_S: Final = 30.0
-_POLL_S: Final = 0.25
-_READ_BACK_S: Final = 60.0
-_PAGE: Final = 500
 
 
 class Show(Protocol):
@@ -134,21 +127,8 @@ async def run(options: Options, show: Show) -> Outcome:
         outcome = Outcome(
             options=options, machine=machine.describe(), floor=machine.crypto_floor(), began=datetime.now(UTC)
         )
-        async with contextlib.AsyncExitStack() as stack:
-            links: Links | None = None
-            if options.cluster is None:
-                show.step(f"{options.replicas} replicas on this machine, durability {options.durability}")
-                await initialise(scratch / "cluster", options.replicas)
-                if options.needs_proxies:
-                    profile = options.network or Profile()
-                    links = await stack.enter_async_context(proxied(scratch / "cluster", profile))
-                behaviours = [fault.specification for fault in options.faults]
-                cluster = await start(scratch / "cluster", behaviours=behaviours, durability=options.durability)
-            else:
-                cluster = Cluster(options.cluster)
-                for replica in cluster.replicas:
-                    cluster.pid(replica)  # it must run here
-            await _Measurement(outcome, cluster, links, show, interrupts, scratch).carry_out()
+        async with running(options, scratch, show.step) as (subject, links):
+            await _Measurement(outcome, subject, links, show, interrupts, scratch).carry_out()
     return outcome
 
 
@@ -158,7 +138,7 @@ class _Measurement:
     def __init__(
         self,
         outcome: Outcome,
-        cluster: Cluster,
+        subject: Subject,
         links: Links | None,
         show: Show,
         interrupts: Interrupts,
@@ -167,7 +147,7 @@ class _Measurement:
         self._outcome = outcome
         self._links = links
         self._options = outcome.options
-        self._cluster = cluster
+        self._subject = subject
         self._show = show
         self._interrupts = interrupts
         self._scratch = scratch
@@ -179,8 +159,10 @@ class _Measurement:
 
     async def carry_out(self) -> None:
         options, show = self._options, self._show
-        async with workers(options, self._cluster.directory, self._scratch) as load:
-            show.step(f"{options.callers} callers of {options.clients} clients write {options.keys} keys")
+        async with workers(options, self._subject.directory, self._scratch) as load:
+            show.step(
+                f"{options.callers} callers of {options.clients} clients, {options.workload} on {options.keys} keys"
+            )
             await asyncio.gather(*(worker.ready() for worker in load))
             show.step(f"warm-up of {options.warmup_s:g} s, then {options.duration_s:g} s of measurement")
             with self._interrupts.measuring() as stop:
@@ -189,7 +171,7 @@ class _Measurement:
             results = await asyncio.gather(*(worker.result() for worker in load))
         show.step("the verdict: every key is read back, the replicas' states are compared")
         self._phases = await self._breakdown(results)
-        seen = await self._inspect(results)
+        seen = await inspect(self._options, self._subject, results)
         self._conclude(results, seen)
 
     async def _measure(self, load: list[Worker], stop: asyncio.Event) -> None:
@@ -198,17 +180,23 @@ class _Measurement:
             worker.go(self._begin_s)
         if await self._wait(self._begin_s, load, stop):
             busy_s, first = self._busy(), await self._ends()
-            injector = Injector(self._options, self._cluster, self._links, self._show.step)
-            self._outcome.marks = injector.marks
-            async with injector.running(self._begin_s):
+            async with self._disturbed():
                 await self._wait(self._begin_s + self._options.duration_s, load, stop)
                 self._busy_s = self._busy() - busy_s
             last = await self._ends()
-            self._edges = {replica: (first[replica], last[replica]) for replica in self._cluster.replicas}
+            self._edges = {replica: (first[replica], last[replica]) for replica in self._subject.replicas}
         self._seconds = max(0.0, min(time.monotonic() - self._begin_s, self._options.duration_s))
         if stop.is_set():
             for worker in load:
                 worker.stop()
+
+    def _disturbed(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What the options let go wrong, while the block lasts."""
+        if not isinstance(self._subject, Cluster):
+            return contextlib.nullcontext()
+        injector = Injector(self._options, self._subject, self._links, self._show.step)
+        self._outcome.marks = injector.marks
+        return injector.running(self._begin_s)
 
     def _busy(self) -> float:
         proxies = None if self._links is None else usage_of(self._links.pid)
@@ -225,7 +213,7 @@ class _Measurement:
         return not stop.is_set()
 
     def _sample(self) -> None:
-        used = {replica: self._cluster.usage(replica) for replica in self._cluster.replicas}
+        used = {replica: self._subject.usage(replica) for replica in self._subject.replicas}
         at_s = time.monotonic() - self._begin_s
         if at_s >= 0:
             self._outcome.samples.append(
@@ -237,71 +225,16 @@ class _Measurement:
             )
 
     async def _ends(self) -> dict[int, Edge]:
-        used = {replica: self._cluster.usage(replica) for replica in self._cluster.replicas}
-        statuses = await self._cluster.statuses(self._cluster.replicas)
-        return {replica: Edge(statuses[replica], used[replica]) for replica in self._cluster.replicas}
+        used = {replica: self._subject.usage(replica) for replica in self._subject.replicas}
+        statuses = await self._subject.statuses(self._subject.replicas)
+        return {replica: Edge(statuses[replica], used[replica]) for replica in self._subject.replicas}
 
     # --- after the load
 
     async def _breakdown(self, results: list[dict[str, Any]]) -> Breakdown | None:
-        told = await asyncio.gather(*(asyncio.to_thread(self._cluster.phases, i) for i in self._cluster.replicas))
+        told = await asyncio.gather(*(asyncio.to_thread(self._subject.phases, i) for i in self._subject.replicas))
         answers = [answer for result in results for answer in result["answers"]]
         return breakdown(answers, [document for document in told if document is not None])
-
-    async def _inspect(self, results: list[dict[str, Any]]) -> Seen:
-        """What the cluster holds now, and what its replicas say."""
-        faulty, down = self._options.faulty, stays_down(self._options.events)
-        statuses = await self._settled(faulty | down)
-        histories = {
-            key.encode(): KeyHistory.of(document) for result in results for key, document in result["histories"].items()
-        }
-        executed = None
-        undisturbed = self._options.undisturbed
-        if self._options.cluster is None and undisturbed:
-            counts = [s["executed_operations"] for i, s in statuses.items() if s is not None and i in undisturbed]
-            executed = max(counts, default=0) - self._options.clients  # each registered once
-        violations = [text for result in results for text in result["violations"]]
-        return Seen(
-            acknowledged=sum(result["acknowledged"] for result in results),
-            failed=sum(sum(result["errors"].values()) for result in results),
-            violations=violations,
-            shared=operations([row for result in results for row in result["shared"]]),
-            keys=len(histories),
-            wrong=await self._read_back(histories),
-            faulty=faulty,
-            down=down,
-            statuses=statuses,
-            executed=executed,
-        )
-
-    async def _settled(self, excused: set[int]) -> dict[int, dict[str, Any] | None]:
-        """The replicas' statuses, once the correct ones have executed the same; after a while, however they are."""
-        deadline = time.monotonic() + _SETTLE_S
-        while True:
-            statuses = await self._cluster.statuses(self._cluster.replicas)
-            stands = {
-                None if status is None else (status["last_executed"], status["state_root"])
-                for replica, status in statuses.items()
-                if replica not in excused
-            }
-            if (len(stands) == 1 and None not in stands) or time.monotonic() > deadline:
-                return statuses
-            await asyncio.sleep(_POLL_S)
-
-    async def _read_back(self, histories: dict[bytes, KeyHistory]) -> list[str] | None:
-        """What is wrong with the final values; None if they could not be read."""
-        held: dict[bytes, bytes] = {}
-        start = min(histories)
-        try:
-            async with asyncio.timeout(_READ_BACK_S), bft.connect(self._cluster.directory) as client:
-                while True:
-                    page = await client.range(start, max(histories) + b"\0", limit=_PAGE)
-                    held |= {key: entry.value for key, entry in page.items}
-                    if not page.more:
-                        return wrong_values(histories, held)
-                    start = page.items[-1][0] + b"\0"
-        except (BftError, TimeoutError):
-            return None
 
     def _conclude(self, results: list[dict[str, Any]], seen: Seen) -> None:
         outcome = self._outcome
@@ -311,10 +244,10 @@ class _Measurement:
         for result in results:
             for text, count in result["errors"].items():
                 outcome.errors[text] = outcome.errors.get(text, 0) + count
-        everyone = [replica for replica in self._cluster.replicas if replica not in self._options.faulty]
+        everyone = [replica for replica in self._subject.replicas if replica not in self._options.faulty]
         correct = self._options.undisturbed if self._options.cluster is None else everyone
         correct = correct or everyone
-        events = [event for event in self._cluster.view_events() if event.replica in correct]
+        events = [event for event in self._subject.view_events() if event.replica in correct]
         epoch_s = time.time() - (time.monotonic() - self._begin_s)
         outcome.changes = view_changes(events, len(correct), epoch_s=epoch_s, until_s=self._seconds)
         outcome.verdict = Verdict.of(seen)

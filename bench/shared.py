@@ -5,21 +5,49 @@ that it agrees with real time and explains every answer.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from bft.testing.history import Get, Operation, Put, Witness
 from bft.testing.linearizability import Verdict, check_by_witness
 
 KEYS: Final = 8
-OPERATIONS_MAX: Final = 100_000  # of a worker that are recorded; afterwards it leaves the shared keys alone
+OPERATIONS_MAX: Final = 500_000  # of a worker that are recorded; afterwards it leaves the shared keys alone
 
 # caller, key, value written (None: a read), invoked, returned (None: unknown), value read, seq, revision of a write
 Row: TypeAlias = Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A page of keys, and when it was read."""
+
+    invoked_ns: int
+    returned_ns: int
+    seq: int
+    items: Sequence[tuple[bytes, bytes]]
+
+
+FIRST: Final = b"shared/"  # before all shared keys
+LAST: Final = b"shared0"  # after them
+
+
 def key_of(number: int) -> bytes:
     """The name of a shared key."""
     return b"shared/%d" % number
+
+
+def padded(value: bytes, size: int) -> bytes:
+    """As it is stored: no shorter than the values of other keys."""
+    return value.ljust(size, b".")
+
+
+def unpadded(value: bytes | None, size: int) -> bytes | None:
+    """What was written; a value that was padded in another way stays as it is, and is none that anybody wrote."""
+    if value is None:
+        return None
+    stripped = value.rstrip(b".")
+    return stripped if padded(stripped, size) == value else value
 
 
 class SharedHistory:
@@ -74,6 +102,33 @@ def _operation(  # noqa: PLR0917 - the columns of a row
     result = found.encode() if found is not None else None
     witness = None if seq is None else Witness(seq, revision)
     return Operation(f"caller {caller}", action, invoked_ns, returned_ns, result, witness)
+
+
+def ranked(history: Iterable[Operation]) -> list[Operation]:
+    """The history of a store whose reads name the last write before them: each gets a place of its own after it.
+
+    Reads of one place are put in the order of their invocations, which is one that real time cannot contradict.
+    """
+
+    def place(operation: Operation) -> tuple[int, bool, int, int]:
+        witness = operation.witness or Witness(0)
+        return witness.seq, witness.index is None, witness.index or 0, operation.invoked_ns
+
+    told = sorted((o for o in history if o.witness is not None), key=place)
+    unknown = [o for o in history if o.witness is None]
+    return [*(replace(o, witness=Witness(rank, 0)) for rank, o in enumerate(told, 1)), *unknown]
+
+
+def final_reads(history: Sequence[Operation], pages: Sequence[Reading], value_size: int) -> list[Operation]:
+    """A read of each key of the history, by whoever read all of them back after the load."""
+    keys = {operation.action.key for operation in history if isinstance(operation.action, Get | Put)}
+    held = {key: (value, page) for page in pages for key, value in page.items}
+    reads = []
+    for key in sorted(keys):
+        value, page = held.get(key, (None, pages[-1]))
+        found, witness = unpadded(value, value_size), Witness(page.seq, None)
+        reads.append(Operation("whoever reads back", Get(key), page.invoked_ns, page.returned_ns, found, witness))
+    return reads
 
 
 def judge(history: Sequence[Operation]) -> Verdict:

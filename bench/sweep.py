@@ -14,6 +14,8 @@ from bft.errors import ConfigurationError
 
 # Options that can vary, and how each is read.
 _READ: Final[dict[str, tuple[str, type | None]]] = {
+    "system": ("system", str),
+    "workload": ("workload", str),
     "replicas": ("replicas", int),
     "clients": ("clients", int),
     "inflight": ("inflight", int),
@@ -21,6 +23,7 @@ _READ: Final[dict[str, tuple[str, type | None]]] = {
     "value-size": ("value_size", int),
     "reads": ("reads", float),
     "keys": ("keys", int),
+    "shared": ("shared", float),
     "durability": ("durability", str),
     "rate": ("rate", None),
 }

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bench.shared import KEYS, judge
-from bft.testing.history import Operation
+from bench.shared import judge
+from bft.testing.history import Get, Operation, Put
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,11 @@ class Verdict:
 
     @classmethod
     def of(cls, seen: "Seen") -> Self:
-        """A pure function of what was seen."""
-        return cls(
-            (_acknowledged(seen), _answers(seen), _linearizable(seen), _once(seen), _roots(seen), _accused(seen))
-        )
+        """A pure function of what was seen; of a system that is not ours, what its answers tell."""
+        answers = (_acknowledged(seen), _answers(seen), _linearizable(seen))
+        if seen.statuses is None:
+            return cls(answers)
+        return cls((*answers, _once(seen), _roots(seen, seen.statuses), _accused(seen, seen.statuses)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Seen:
     wrong: Sequence[str] | None  # final values that contradict it; None: they could not be read
     faulty: Collection[int]  # replicas that were told to misbehave
     down: Collection[int] = ()  # replicas that crashed and were not started again
-    statuses: Mapping[int, Mapping[str, Any] | None]  # of every replica, after the load
+    statuses: Mapping[int, Mapping[str, Any] | None] | None  # of every replica, after the load; None: it has none
     executed: (
         int | None
     )  # operations, by the correct replica that executed most of them itself; None: others had a part
@@ -65,6 +66,8 @@ def _acknowledged(seen: Seen) -> Check:
         return Check(claim, holds=False, found="the keys could not be read back")
     if seen.wrong:
         return Check(claim, holds=False, found=_some(seen.wrong))
+    if not seen.keys:
+        return Check(claim, holds=True, found="no key of a single writer in this run")
     return Check(claim, holds=True, found=f"{seen.keys} keys read back: each holds its writer's last write")
 
 
@@ -84,7 +87,8 @@ def _linearizable(seen: Seen) -> Check:
     found = judge(seen.shared)
     if not found:
         return Check(claim, holds=False, found=str(found))
-    text = f"{len(seen.shared)} reads and writes that competed for {KEYS} keys"
+    keys = len({operation.action.key for operation in seen.shared if isinstance(operation.action, Get | Put)})
+    text = f"{len(seen.shared)} reads and writes that competed for {keys} keys"
     return Check(claim, holds=True, found=text)
 
 
@@ -97,11 +101,9 @@ def _once(seen: Seen) -> Check:
     return Check(claim, holds=seen.acknowledged <= seen.executed <= most, found=text)
 
 
-def _roots(seen: Seen) -> Check:
+def _roots(seen: Seen, statuses: Mapping[int, Mapping[str, Any] | None]) -> Check:
     claim = "state roots are equal"
-    correct = {
-        replica: status for replica, status in seen.statuses.items() if replica not in {*seen.faulty, *seen.down}
-    }
+    correct = {replica: status for replica, status in statuses.items() if replica not in {*seen.faulty, *seen.down}}
     if silent := [replica for replica, status in correct.items() if status is None]:
         return Check(claim, holds=False, found=f"correct replicas did not answer: {_list(silent)}")
     stands = {(status["last_executed"], status["state_root"]) for status in correct.values() if status is not None}
@@ -114,10 +116,10 @@ def _roots(seen: Seen) -> Check:
     return Check(claim, holds=True, found=f"{root[:12]} at sequence number {seq} on replicas {_list(correct)}")
 
 
-def _accused(seen: Seen) -> Check:
+def _accused(seen: Seen, statuses: Mapping[int, Mapping[str, Any] | None]) -> Check:
     claim = "no correct replica is accused"
-    statuses = [s for replica, s in seen.statuses.items() if s is not None and replica not in seen.faulty]
-    accused = {proof["accused"] for status in statuses for proof in status["evidence"]}
+    correct = [s for replica, s in statuses.items() if s is not None and replica not in seen.faulty]
+    accused = {proof["accused"] for status in correct for proof in status["evidence"]}
     if wrongly := sorted(accused - set(seen.faulty)):
         return Check(claim, holds=False, found=f"evidence against {_list(wrongly)}")
     text = f"evidence against replica {_list(sorted(accused))}, which misbehaves" if accused else "no evidence at all"

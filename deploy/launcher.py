@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -43,11 +43,16 @@ class Launch:
     log_offset: int  # where in the log this process began to write
 
 
-def start(directory: Path, module: str = REPLICA_MODULE, arguments: Sequence[str] = ()) -> Launch:
+def start(
+    directory: Path,
+    module: str = REPLICA_MODULE,
+    arguments: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+) -> Launch:
     """Run the replica in `directory` as a detached process, unless it runs.  Raises OSError.
 
     The process has its own session, no terminal, and appends its output to replica.log; `module` is started with the
-    directory and `arguments`.
+    directory and `arguments`, and with `settings` in its environment beside what this process has.
     """
     directory = directory.resolve()
     log = directory / LOG_FILE
@@ -59,7 +64,7 @@ def start(directory: Path, module: str = REPLICA_MODULE, arguments: Sequence[str
         # An interrupt between the start and the entry in the pid file would leave a process that nobody knows of.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
-            process = _spawn(directory, log, module, arguments)
+            process = _spawn(directory, log, module, arguments, settings or {})
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{process.pid} {process.started}\n".encode(), 0)
         finally:
@@ -139,11 +144,13 @@ def tail(log: Path, lines: int, *, since: int = 0) -> list[str]:
 # --- the operating system's view
 
 
-def _spawn(directory: Path, log: Path, module: str, arguments: Sequence[str]) -> ReplicaProcess:
+def _spawn(
+    directory: Path, log: Path, module: str, arguments: Sequence[str], settings: Mapping[str, str]
+) -> ReplicaProcess:
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", module, str(directory), *arguments],
-        replica_environment(),
+        {**replica_environment(), **settings},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bft.cli.bench_ladder import ladder
 from bft.cli.bench_run import INTERRUPTED, attempt, carry_out, console, default_out, exit_code, load_options, options_of
 from bft.cli.bench_series import attack, compare, saturate, sweep
 from bft.cli.output import examples, print_json
@@ -98,5 +99,5 @@ def suite(repeats: int, out: Path | None) -> int:
     return code
 
 
-for _command in (sweep, saturate, attack, compare):
+for _command in (sweep, saturate, attack, ladder, compare):
     bench.add_command(_command)

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED: Final = 130
+_KEYS: Final = 2000
+_KEYS_MAX: Final = 1_000_000
 _DURABILITY: Final = ("fsync", "os", "memory")
 
 _LOAD: Final = (
+    click.option(
+        "--system",
+        metavar="NAME",
+        default="pbft",
+        show_default=True,
+        help="What is measured: pbft, etcd, unreplicated, pbft-unsigned (guarantees nothing), or module:Class.",
+    ),
     click.option(
         "--replicas", "-n", type=click.IntRange(4, 16), help="Of a throw-away cluster on this machine.  [default: 4]"
     ),
@@ -49,10 +58,25 @@ _LOAD: Final = (
     ),
     click.option("--value-size", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Bytes."),
     click.option(
-        "--reads", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of the operations."
+        "--reads",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Share of the operations of kv-put.",
     ),
     click.option(
-        "--keys", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="How many there are."
+        "--workload",
+        metavar="NAME",
+        default="kv-put",
+        show_default=True,
+        help="kv-put (with --reads), ycsb-a to ycsb-f, null (operations that do nothing), or module:Class.",
+    ),
+    click.option(
+        "--keys",
+        metavar="[zipfian:|uniform:]N",
+        default=str(_KEYS),
+        show_default=True,
+        help="How many there are, and whether some are far more popular.  [default with YCSB: zipfian]",
     ),
     click.option(
         "--shared",
@@ -111,14 +135,16 @@ def load_options(command: F) -> F:
 
 def options_of(
     *,
+    system: str,
     replicas: int | None,
     cluster: Path | None,
     clients: int,
     inflight: int,
     bundle: str,
     value_size: int,
+    workload: str,
     reads: float,
-    keys: int,
+    keys: str,
     shared: float,
     duration: float,
     warmup: float,
@@ -138,16 +164,20 @@ def options_of(
 
     if cluster is not None and (replicas is not None or durability is not None):
         raise click.UsageError("--cluster names a cluster that runs already: leave out --replicas and --durability")
+    number, zipfian = _keys(keys)
     scripted = ((), ()) if script is None else read_script(script)
     return Options(
+        system=system,
         replicas=len(load_cluster(cluster).replicas) if cluster is not None else replicas or 4,
         cluster=cluster,
         clients=clients,
         inflight=inflight,
         bundle=_bundle(bundle),
         value_size=value_size,
+        workload=workload,
         reads=reads,
-        keys=keys,
+        keys=number,
+        zipfian=zipfian,
         shared=shared,
         duration_s=duration,
         warmup_s=warmup,
@@ -165,6 +195,16 @@ def _bundle(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise click.BadParameter(f"{text!r} is neither auto nor a number from 1 to 1024", param_hint="--bundle")
     return int(text)
+
+
+def _keys(text: str) -> tuple[int, bool | None]:
+    """How many, and whether they are zipfian; None: as the workload says."""
+    kind, colon, number = text.rpartition(":") if ":" in text or text.isdecimal() else (text, ":", str(_KEYS))
+    if kind not in ("", "zipfian", "uniform") or bool(kind) != bool(colon) or not number.isdecimal():
+        raise click.BadParameter(f"{text!r}: write 2000, zipfian, or zipfian:5000", param_hint="--keys")
+    if not 1 <= int(number) <= _KEYS_MAX:
+        raise click.BadParameter(f"{number} is not from 1 to {_KEYS_MAX}", param_hint="--keys")
+    return int(number), None if not kind else kind == "zipfian"
 
 
 def carry_out(options: "Options", out: Path, *, title: str = "") -> "Outcome":

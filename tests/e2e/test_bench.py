@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,32 @@ def test_crashes_pauses_and_partitions_are_in_every_output_and_lose_nothing(tmp_
         text = (tmp_path / "out" / output).read_text()
         assert "crash 2" in text
         assert "pause 3" in text
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "unreplicated",
+        "pbft-unsigned",
+        pytest.param("etcd", marks=pytest.mark.skipif(not shutil.which("etcd"), reason="etcd is not installed")),
+    ],
+)
+def test_a_system_beside_ours_takes_the_same_load_and_leaves_nothing(tmp_path, system):
+    process = start(
+        tmp_path, "--system", system, "--duration", "1", "--warmup", "0", "--clients", "2", "--inflight", "2",
+        "--workload", "ycsb-a", "--keys", "zipfian:50",
+    )  # fmt: skip
+    out, err = process.communicate()
+    assert process.returncode == ExitCode.OK, err
+    document = result(tmp_path)
+    assert document["options"]["system"] == system
+    assert document["options"]["guarantees"] == (system != "pbft-unsigned")
+    assert ("no guarantee" in out) == (system == "pbft-unsigned")
+    assert document["figures"]["operations"] > 0
+    checks = {check["claim"]: check["found"] for check in document["verdict"]["checks"]}
+    assert "competed for 50 keys" in checks["the history of the shared keys is linearizable"]
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
 

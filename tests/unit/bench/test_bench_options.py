@@ -20,6 +20,13 @@ from bft.errors import ConfigurationError, ExitCode
         (("--behaviour", "4=silent"), "the replicas are 0 to 3"),
         (("--behaviour", "0=silent", "--behaviour", "1=silent"), "withstand 1 faulty, not more"),
         (("--behaviour", "0=silent@30s"), "after the end"),
+        (("--workload", "ycsb-z"), "kv-put, ycsb-a"),
+        (("--workload", "bench.options:Options"), "no subclass of bench.workloads.Workload"),
+        (("--workload", "ycsb-a", "--reads", "0.5"), "leave out --reads"),
+        (("--system", "paxos"), "pbft, pbft-unsigned, unreplicated, etcd"),
+        (("--system", "bench.nothing:Here"), "No module named"),
+        (("--system", "etcd", "--behaviour", "0=silent"), "leave them out"),
+        (("--system", "etcd", "--workload", "null"), "is a key-value store"),
     ],
 )
 def test_options_that_make_no_sense_are_one_line_and_exit_code_3(capfd, tmp_path, arguments, says):
@@ -27,7 +34,16 @@ def test_options_that_make_no_sense_are_one_line_and_exit_code_3(capfd, tmp_path
     assert_one_line(capfd.readouterr().err, says)
 
 
-@pytest.mark.parametrize("arguments", [("--bundle", "many"), ("--cluster", "here", "--replicas", "4")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--bundle", "many"),
+        ("--cluster", "here", "--replicas", "4"),
+        ("--keys", "0"),
+        ("--keys", "popular:100"),
+        ("--keys", ":100"),
+    ],
+)
 def test_a_senseless_command_line_is_one_line_and_exit_code_2(capfd, arguments):
     assert main.run(["bench", "run", *arguments]) == ExitCode.USAGE
     assert_one_line(capfd.readouterr().err, "--help")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.history import KeyHistory, value_of, wrong_values
-from bench.shared import SharedHistory, operations
+from bench.shared import Reading, SharedHistory, final_reads, judge, operations, padded, ranked, unpadded
 from bench.verdict import Seen, Verdict
 
 SIZE = 32
@@ -144,3 +144,35 @@ def test_a_write_of_a_shared_key_whose_outcome_is_unknown_may_be_seen_or_not():
     history.read(2, 0, None, 10, 20, seq=1)
     history.read(2, 0, doubtful, 30, 40, seq=3)
     assert verdict(shared=operations(history.document())).safe
+
+
+def test_a_system_that_tells_nothing_of_itself_is_judged_by_its_answers():
+    assert verdict(statuses=None, executed=None).safe
+    assert failed(verdict(statuses=None, executed=None, wrong=["lost"])) == ["no acknowledged write is lost"]
+
+
+def shared_history(*, read: bytes | None) -> SharedHistory:
+    """Caller 0 wrote key 3 and was told; then caller 1 read it, and was told that it came after the same write."""
+    history = SharedHistory()
+    history.wrote(0, 3, b"0.1", 10, 20, seq=5, revision=5)
+    history.read(1, 3, read, 30, 40, seq=5)
+    history.read(1, 3, read, 50, 60, seq=5)
+    return history
+
+
+def test_reads_that_name_the_write_before_them_have_places_of_their_own():
+    assert judge(ranked(operations(shared_history(read=b"0.1").document())))
+    assert not judge(ranked(operations(shared_history(read=None).document())))
+
+
+@pytest.mark.parametrize(("held", "linearizable"), [(b"0.1", True), (b"0.2", False), (None, False)])
+def test_shared_keys_are_read_back_and_must_hold_what_the_history_says(held, linearizable):
+    history = operations(shared_history(read=b"0.1").document())
+    items = [] if held is None else [(b"shared/3", padded(held, 12))]
+    read_back = final_reads(history, [Reading(100, 110, 9, items)], 12)
+    assert bool(judge(ranked([*history, *read_back]))) == linearizable
+
+
+@pytest.mark.parametrize(("stored", "value"), [(b"7.1.....", b"7.1"), (b"7.1..", b"7.1.."), (None, None)])
+def test_a_value_that_was_cut_or_padded_in_another_way_is_none_that_was_written(stored, value):
+    assert unpadded(stored, 8) == value

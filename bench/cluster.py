@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from bench.workloads import KEY_VALUE_SERVICE
 from bft.config import ClusterConfig, load_cluster
 from bft.errors import BftError, EnvironmentFailure, ExitCode
 from deploy import launcher
@@ -191,7 +192,7 @@ def workplace(replicas: int) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def initialise(directory: Path, replicas: int, service: str) -> None:
+async def initialise(directory: Path, replicas: int, service: str = KEY_VALUE_SERVICE) -> None:
     """Make a cluster's files.  Raises CommandFailed or OSError."""
     options = {"replicas": replicas, "base-port": free_base_port(replicas), "service": service}
     await bft("cluster", "init", directory, *(part for k, v in options.items() for part in (f"--{k}", str(v))))

@@ -1,8 +1,6 @@
 """The SDK over real TLS, against replicas that lie, keep silent, garble, are somebody else, or are not there."""
 
 import asyncio
-import gc
-import random
 
 import pytest
 
@@ -152,30 +150,6 @@ async def test_an_outage_ends_calls_as_not_executed_and_later_calls_work(tmp_pat
         await replicas.start()
         assert (await client.call(b"after")).value == b"after"
         assert [bundle.operations for bundle in replicas.bundles] == [(b"before",), (b"after",)]
-
-
-async def test_ten_thousand_calls_cancelled_at_random_leave_the_session_whole(tmp_path, cluster):
-    rng = random.Random(7)
-    async with FakeReplicas(tmp_path, cluster) as replicas, client_of(tmp_path) as client:
-        for _ in range(100):
-            calls = [asyncio.create_task(client.call(b"%d" % i)) for i in range(100)]
-            for _ in range(rng.randrange(8)):
-                await asyncio.sleep(rng.choice((0, 0, 0.001)))
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-        assert (await client.call(b"after")).value == b"after"
-        numbers = sorted(bundle.number for bundle in replicas.bundles)
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert len(numbers) > 20
-        status = client.status()
-        assert (status.queued, status.in_flight) == (0, 0)
-        assert client._room._value == ClientSettings().calls_max
-        gc.collect()
-        assert len(client._dispatcher._proofs) <= 8  # of over 20 bundles: the last round's, which `calls` still holds
-        assert [len(links) for links in replicas.links] == [1, 1, 1, 1]
-    await asyncio.sleep(0)
-    assert only_this_task_is_left()
 
 
 async def test_more_callers_than_allowed_wait_their_turn(tmp_path, cluster):

@@ -11,7 +11,7 @@ import pytest
 
 import bft
 from bft.statemachine import kv
-from bft.statemachine.api import Poll
+from bft.statemachine.api import Poll, StateMachine
 from bft.statemachine.replicated import ReplicatedState
 from bft.statemachine.results import Ok, decode_result, encode_error, encode_ok
 from tests.integration.harness import make_cluster, replica_config, running
@@ -151,10 +151,12 @@ async def write(client: bft.Client, source: random.Random) -> list[bft.Event]:
     return happened
 
 
-async def watch_while_one_lies(directory, liar: int, make_state: Callable[[Any], Any]) -> None:
+async def watch_while_one_lies(
+    directory, liar: int, make_state: Callable[[StateMachine], LiesToWatchers | Says]
+) -> None:
     """The watch tells all that happened and nothing else, in order, from the first write to the last."""
     make_cluster(directory, durability="memory")
-    lying: list[Any] = []
+    lying: list[LiesToWatchers | Says] = []
 
     def make(service) -> ReplicatedState:
         lying.append(make_state(service))

@@ -489,6 +489,8 @@ class Node:
                 last_executed=self._core.last_executed,
                 view=self._core.view,
             )
+        if self._data.fetched is not None and (nodes := self._state.keep_fetched(self._data.fetched)):
+            _log.info("goes on with the state transfer of before the restart", nodes_received=nodes)
 
 
 def _described(difference: fx.Difference) -> dict[str, str]:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from bft.statemachine.api import MESSAGE_LENGTH_MAX, ApplicationError, Context, Poll, ReadContext, StateMachine
 from bft.statemachine.keyspace import ReadView
@@ -34,6 +34,20 @@ def genesis_content(items: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return content
 
 
+class Fetched(Protocol):
+    """Keeps what a sync has brought, for the case that the process ends before it is complete."""
+
+    def held(self) -> Iterator[tuple[bytes | None, bytes]]:
+        """What an earlier process left: (None, root) of each target, (path, encoding) of each node, in order."""
+        ...
+
+    def target(self, root: bytes) -> None: ...
+
+    def node(self, path: bytes, encoding: bytes) -> None: ...
+
+    def forget(self) -> None: ...
+
+
 class ReplicatedState:
     """A service, its store, the checkpoints that peers may still ask for, and at most one state being fetched.
 
@@ -51,6 +65,8 @@ class ReplicatedState:
         self._pinned: dict[int, MerkleTrie] = {}  # checkpoint by seq; bounded by `release_below`
         self._sync: tuple[int, StateSync] | None = None
         self._suspect: MerkleTrie | None = None  # the wrong state, while it is repaired
+        self._fetched: Fetched | None = None
+        self._unfinished: StateSync | None = None  # what an earlier process fetched, until a sync goes on with it
 
     # --- execution ------------------------------------------------------------------------------------------------
 
@@ -126,6 +142,8 @@ class ReplicatedState:
         """Return the root of the state now, which stays readable as checkpoint `seq` until released."""
         root = self.root()
         self._pinned[seq] = self._store.trie
+        if self._unfinished is not None:  # who executes is not so far behind that it would be of use
+            self._forget_fetched()
         return root
 
     def root(self) -> bytes:
@@ -189,15 +207,34 @@ class ReplicatedState:
 
     # --- fetching another state ---------------------------------------------------------------------------------------
 
+    def keep_fetched(self, fetched: Fetched) -> int:
+        """Keep there what a sync brings; what an earlier one left is verified and gone on with: how many nodes.
+
+        Called with the state as recovered, before any sync.
+        """
+        self._fetched = fetched
+        sync: StateSync | None = None
+        nodes = 0
+        for path, content in fetched.held():
+            if path is None:
+                sync = StateSync(content, self._store.trie) if sync is None else sync.towards(content)
+            elif sync is not None:
+                nodes += sync.accept(path, content)
+        self._unfinished = sync
+        return nodes
+
     def begin_sync(self, seq: int, root: bytes) -> None:
         """Start to fetch checkpoint `seq` with the certified `root`; the state here stays as it is meanwhile.
 
         During a sync: change the target, keeping what has been received so far.
         """
-        if self._sync is None:
-            self._sync = seq, StateSync(root, self._store.trie)
-        else:
-            self._sync = seq, self._sync[1].towards(root)
+        earlier, self._unfinished = self._unfinished, None
+        if self._sync is not None:
+            earlier = self._sync[1]
+        sync = StateSync(root, self._store.trie) if earlier is None else earlier.towards(root)
+        self._sync = seq, sync
+        if self._fetched is not None and self._suspect is None and not sync.complete:
+            self._fetched.target(root)
 
     def begin_repair(self, seq: int, root: bytes) -> bytes:
         """As `begin_sync`, when the state here is wrong; the root of what it really holds.
@@ -205,6 +242,7 @@ class ReplicatedState:
         Nothing is taken on trust: the trie is built afresh from the values, so that no stale hash passes for a sound
         value.  O(state).  The checkpoints from `seq` on are let go of, for they may be wrong as well.
         """
+        self._forget_fetched()
         held = self._pinned.get(seq, self._store.trie)
         self._suspect = MerkleTrie().update(dict(held.items()))
         self._pinned = {at: trie for at, trie in self._pinned.items() if at < seq}
@@ -225,7 +263,10 @@ class ReplicatedState:
 
     def accept_node(self, path: bytes, encoding: bytes) -> bool:
         """Take a node from a peer; False, and nothing changed, if it is not what the root says belongs there."""
-        return self._sync is not None and self._sync[1].accept(path, encoding)
+        accepted = self._sync is not None and self._sync[1].accept(path, encoding)
+        if accepted and self._fetched is not None and self._suspect is None:  # what is repaired is not gone on with
+            self._fetched.node(path, encoding)
+        return accepted
 
     def requeue_nodes(self, paths: Iterable[bytes]) -> None:
         if self._sync is not None:
@@ -245,10 +286,17 @@ class ReplicatedState:
         seq, sync = self._sync
         self._adopt(seq, sync.result())
         self._sync = None
+        self._forget_fetched()
 
     def abort_sync(self) -> None:
         """Forget the sync and what it received."""
         self._sync = None
+        self._forget_fetched()
+
+    def _forget_fetched(self) -> None:
+        self._unfinished = None
+        if self._fetched is not None:
+            self._fetched.forget()
 
     def _adopt(self, seq: int, trie: MerkleTrie) -> None:
         position = (0, 0, 0)

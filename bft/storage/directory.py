@@ -18,6 +18,7 @@ from bft.core.effects import Record, Silenced, Spoke
 from bft.core.messages import GENESIS as GENESIS_CERTIFICATE
 from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, EnvironmentFailure
+from bft.storage.fetched import FetchedNodes
 from bft.storage.files import remove, touch
 from bft.storage.log import FileLog, MemoryLog, RecordLog
 from bft.storage.logfile import Identity
@@ -92,10 +93,18 @@ class Recovered:
 class DataDirectory:
     """Log and snapshots of one replica, locked; needs a running event loop."""
 
-    def __init__(self, lock: Lock, log: RecordLog, snapshots: SnapshotStore | None, recovered: Recovered) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        log: RecordLog,
+        snapshots: SnapshotStore | None,
+        recovered: Recovered,
+        fetched: FetchedNodes | None = None,
+    ) -> None:
         self._lock = lock
         self.log = log
         self.snapshots = snapshots  # None: nothing is kept
+        self.fetched = fetched  # as above
         self.recovered = recovered
 
     @classmethod
@@ -140,17 +149,20 @@ class DataDirectory:
                     f"{path}: the saved state of {log.truncated} or later is lost: run `bft replica repair` to rejoin "
                     "from the others"
                 )
-            return cls(lock, log, snapshots, Recovered(records, GENESIS_CERTIFICATE, None, None, first, amnesiac))
+            genesis = Recovered(records, GENESIS_CERTIFICATE, None, None, first, amnesiac)
+            return cls(lock, log, snapshots, genesis, FetchedNodes(path))
         certificate = saved.certificate
         kept = retained([(entry.type, entry.seq) for entry in entries], certificate.seq)
         recovered = Recovered(
             [records[i] for i in kept], certificate, saved.items, snapshots.path, first=first, amnesiac=amnesiac
         )
-        return cls(lock, log, snapshots, recovered)
+        return cls(lock, log, snapshots, recovered, FetchedNodes(path))
 
     async def close(self) -> None:
         """Write what waits and unlock."""
         await self.log.close()
         if self.snapshots is not None:
             self.snapshots.close()
+        if self.fetched is not None:
+            self.fetched.close()
         self._lock.release()

@@ -1,7 +1,6 @@
 """`bft bench sweep`, `saturate`, `attack` and `compare`: what many runs tell that one does not."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -181,38 +180,49 @@ def compare(a: Path, b: Path, pairs: int, out: Path | None, run_options: tuple[s
     of A with a 95 % interval; "no difference" means that the interval holds 1.
     """
     from bench import compare as comparing
-    from bench import report, show
+    from bench import overview, report, show
+    from bench.ratios import PAIRS_MIN
 
     builds = {"A": comparing.Build.at(a), "B": comparing.Build.at(b)}
     out = out or default_out()
     report.prepare(out)
     terminal = console(sys.stderr)
     figures: dict[str, list[Any]] = {"A": [], "B": []}
-    for pair, name in comparing.turns(pairs):
-        directory = (out / f"{pair + 1}-{name}").absolute()
-        terminal.print(f"pair {pair + 1} of {pairs}: {name}, {builds[name].directory}", markup=False, soft_wrap=True)
-        command = [
-            str(builds[name].python),
-            "-m",
-            "bft.cli.main",
-            "bench",
-            "run",
-            "--out",
-            str(directory),
-            *run_options,
-        ]
-        done = subprocess.run(command, cwd=builds[name].directory, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode:
-            return done.returncode
-        figures[name].append(comparing.read_figures(directory))
-    ratios = comparing.compare(figures["A"], figures["B"])
-    document = comparing.document(ratios, figures)
+    runs: list[tuple[str, Path, dict[str, Any]]] = []
+    turns = comparing.Turns()
+    code: int = ExitCode.OK
+    with turns.watched():
+        for pair, name in comparing.turns(pairs):
+            directory = out / f"{pair + 1}-{name}"
+            terminal.print(
+                f"pair {pair + 1} of {pairs}: {name}, {builds[name].directory}", markup=False, soft_wrap=True
+            )
+            code = turns.run(builds[name], directory.absolute(), run_options)
+            code = INTERRUPTED if turns.interrupted else code
+            if (directory / "result.json").is_file():
+                runs.append((f"{directory.name}: {name}", directory, comparing.read_result(directory)))
+            if code:
+                break
+            figures[name].append(comparing.read_figures(directory))
+    if code not in (ExitCode.OK, INTERRUPTED):
+        terminal.print(f"the last run exited with {code}: there is no comparison", markup=False)
+        return code
+    told = code == ExitCode.OK or min(map(len, figures.values())) >= PAIRS_MIN
+    ratios = comparing.compare(figures["A"], figures["B"]) if told else {}
+    document = comparing.document(ratios, figures, interrupted=code == INTERRUPTED)
     (out / "compare.json").write_text(json.dumps(document, indent=2) + "\n")
+    columns, rows = ("", "B compared with A"), [(metric, str(result)) for metric, result in ratios.items()]
+    page = overview.write(out, "bft bench compare", columns, rows, runs, interrupted=code == INTERRUPTED)
     if as_json:
         print_json(document)
-        return ExitCode.OK
+        return code
     terminal = console(sys.stdout)
-    show.print_table(terminal, ("", "B compared with A"), [(metric, str(result)) for metric, result in ratios.items()])
+    if not told:
+        terminal.print(
+            f"interrupted: {document['pairs']} whole pairs, and nothing can be said of fewer than {PAIRS_MIN}"
+        )
+    show.print_table(terminal, columns, rows)
     for alarm in document["alarms"]:
         terminal.print(f"[yellow]note    {alarm}[/]")
-    return ExitCode.OK
+    terminal.print(f"report  {page}", markup=False, soft_wrap=True)
+    return code

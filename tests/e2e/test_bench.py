@@ -210,3 +210,23 @@ def test_ctrl_c_in_a_series_reports_the_runs_until_then_and_leaves_nothing(tmp_p
     assert len((tmp_path / "out" / "sweep.csv").read_text().splitlines()) == 2
     assert processes_of(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_ctrl_c_in_a_comparison_reports_the_runs_until_then_and_leaves_nothing(tmp_path):
+    root = str(Path(__file__).parents[2])
+    process = start(
+        tmp_path, root, root, "--duration", "2", "--warmup", "0", "--clients", "1", "--keys", "50", "--inflight", "1",
+        command="compare",
+    )  # fmt: skip
+    scratch = tmp_path / "tmp"
+    wait_until((tmp_path / "out" / "1-A" / "result.json").is_file)
+    wait_until(lambda: any(scratch.glob("bft-bench-*/cluster/replica-0/replica.pid")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "nothing can be said of fewer than 6" in out
+    document = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert (document["interrupted"], document["pairs"], document["metrics"]) == (True, 0, {})
+    assert "href='1-A/report.html'" in (tmp_path / "out" / "index.html").read_text()
+    assert processes_of(tmp_path) == []
+    assert list(scratch.iterdir()) == []

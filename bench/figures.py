@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.cluster import Usage, ViewEvent
+from bench.floor import share
 from bench.injector import Mark
 from bench.latency import INTERVAL_S, Interval, Latencies, percentiles_ms
 from bench.phases import Breakdown
@@ -103,6 +104,7 @@ def figures(
     marks: Sequence[Mark],
     changes: Sequence[Span],
     phases: Breakdown | None = None,
+    signed: bool = True,
 ) -> dict[str, Any]:
     """Everything that is told of a safe run."""
     total = latencies.histogram().get_total_count()
@@ -136,6 +138,7 @@ def figures(
         "replicas": replicas,
         "replicas_cpu_us_per_operation": round(cpu_us, 1),
         "verifications_worth": round(cpu_us / floor["verify_us"], 2),
+        "crypto": share(floor, replicas if signed else (), cpu_us),
         "load_cpu_us_per_operation": round(load * 1e6 / total, 1) if total else None,
         "load_cores": [round(cpu / seconds, 2) for cpu in workers_cpu_s] if seconds else [],
         "others_cores": round(others / seconds, 2) if seconds else None,

@@ -1,21 +1,13 @@
-"""The machine that was measured, what ran on it, and how fast its cryptography can be at best."""
+"""The machine that was measured, and what ran on it."""
 
-import hashlib
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from crypto.keys import PrivateKey, verify
-
 _PACKAGES: Final = ("bft-service", "cryptography", "msgpack", "pynacl", "uvloop")
-_ROUNDS: Final = 5
-_ROUND_S: Final = 0.04
-_MESSAGE: Final = bytes(200)  # about a vote
 
 
 def describe() -> dict[str, Any]:
@@ -30,30 +22,6 @@ def describe() -> dict[str, Any]:
         "kernel": platform.release(),
         "load_average": [round(value, 2) for value in os.getloadavg()],
     }
-
-
-def crypto_floor() -> dict[str, float]:
-    """Microseconds of one core for each primitive: the best of several rounds, with the functions that replicas use."""
-    key = PrivateKey.generate()
-    signature, public = key.sign(_MESSAGE), key.public.raw
-    block = bytes(4096)
-    return {
-        "sign_us": _microseconds(lambda: key.sign(_MESSAGE)),
-        "verify_us": _microseconds(lambda: verify(public, _MESSAGE, signature)),
-        "sha256_4k_us": _microseconds(lambda: hashlib.sha256(block).digest()),
-    }
-
-
-def _microseconds(call: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        count, begin = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - begin) < _ROUND_S:
-            for _ in range(10):
-                call()
-            count += 10
-        best = min(best, elapsed / count * 1e6)
-    return round(best, 2)
 
 
 def _version(package: str) -> str | None:

@@ -196,6 +196,11 @@ def _replicas(figures: dict[str, Any]) -> str:
         f"other processes {figures['others_cores']:g}. All replicas together spend on an operation what "
         f"{figures['verifications_worth']:g} Ed25519 verifications cost."
     )
+    if (crypto := figures["crypto"])["ratio"] is not None:
+        load += (
+            f" Of that, {crypto['signatures_us']:g} µs are signatures and {crypto['tls_us']:g} µs encryption, as fast "
+            f"as this machine can do them: the whole is {crypto['ratio']:g} times as much."
+        )
     return (
         f"<section><h2>Replicas</h2><div class=wide>{table(('replica', *columns), rows)}</div><p>{load}</p></section>"
     )
@@ -213,8 +218,16 @@ def machine_section(document: dict[str, Any]) -> str:
         ["packages", ", ".join(f"{name} {version}" for name, version in machine["packages"].items())],
         ["Ed25519 sign, verify", f"{floor['sign_us']} µs, {floor['verify_us']} µs"],
         ["SHA-256 of 4 KiB", f"{floor['sha256_4k_us']} µs"],
+        ["TLS 1.3, both ends: handshake, record of 1 KiB", _tls(floor)],
     ]
     return f"<section><h2>Machine</h2>{table(('', ''), rows)}</section>"
+
+
+def _tls(floor: dict[str, Any]) -> str:
+    """Results of earlier versions, which `compare` meets, have none."""
+    if "tls_handshake_us" not in floor:
+        return "–"
+    return f"{floor['tls_handshake_us']} µs, {floor['tls_record_1k_us']} µs"
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:

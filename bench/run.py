@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from bench import machine
 from bench.cluster import Cluster, machine_busy_s, usage_of, workplace
 from bench.figures import Edge, Span, figures, view_changes
+from bench.floor import crypto_floor
 from bench.injector import Injector, Mark
 from bench.inspection import inspect
 from bench.latency import Interval, Latencies
@@ -124,9 +125,7 @@ async def run(options: Options, show: Show) -> Outcome:
     """
     interrupts = Interrupts()
     with interrupts.watched(), workplace(options.replicas) as scratch:
-        outcome = Outcome(
-            options=options, machine=machine.describe(), floor=machine.crypto_floor(), began=datetime.now(UTC)
-        )
+        outcome = Outcome(options=options, machine=machine.describe(), floor=crypto_floor(), began=datetime.now(UTC))
         async with running(options, scratch, show.step) as (subject, links):
             await _Measurement(outcome, subject, links, show, interrupts, scratch).carry_out()
     return outcome
@@ -266,4 +265,5 @@ class _Measurement:
                 marks=outcome.marks,
                 changes=outcome.changes,
                 phases=self._phases,
+                signed=self._options.guarantees,
             )

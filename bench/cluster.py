@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from bench.limits import Groups
 from bench.workloads import KEY_VALUE_SERVICE
 from bft.config import ClusterConfig, load_cluster
 from bft.errors import BftError, EnvironmentFailure, ExitCode
@@ -62,6 +63,7 @@ class Cluster:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.config: ClusterConfig = load_cluster(directory)
+        self.groups: Groups | None = None  # that limit the replicas
         self._log_offsets = {replica: _size(self._log(replica)) for replica in self.replicas}
 
     @property
@@ -134,6 +136,8 @@ class Cluster:
     async def start(self, replica: int, *, durability: str) -> None:
         """Start it again; returns when it answers.  Raises CommandFailed."""
         await bft("cluster", "up", self.directory, "--replica", str(replica), durability=durability)
+        if self.groups is not None:
+            self.groups.confine(replica, self.pid(replica))
 
     def view_events(self) -> list[ViewEvent]:
         """Views left and entered since this object was made, from the replicas' logs, oldest first."""

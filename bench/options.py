@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from bench.faults import Event, Fault, check
 from bench.history import VALUE_BYTES_MIN
+from bench.limits import NONE, Limits
 from bench.links import Profile
 from bench.rate import Rate
 from bench.shared import KEYS as SHARED_KEYS
@@ -41,6 +42,7 @@ class Options:
     faults: tuple[Fault, ...] = ()  # of Byzantine replicas
     events: tuple[Event, ...] = ()  # that befall correct ones, and links
     network: Profile | None = None  # what each link between replicas adds; None: nothing
+    limits: Limits = NONE  # of each replica
 
     def __post_init__(self) -> None:
         if self.value_size < VALUE_BYTES_MIN:
@@ -61,6 +63,8 @@ class Options:
             raise ConfigurationError(
                 f"--keys must be at least {self.callers}, the callers: each writes only keys of its own"
             )
+        if self.cluster is not None and self.limits:
+            raise ConfigurationError("--cpus and --memory need a cluster of the run's own: leave out --cluster")
         if self.cluster is not None and (self.faults or self.events or self.network is not None):
             raise ConfigurationError(
                 "--behaviour, --fault and --network need a cluster of the run's own: leave out --cluster"
@@ -155,6 +159,7 @@ class Options:
             "warmup_s": self.warmup_s,
             "durability": self.durability,
             "rate": None if self.rate is None else str(self.rate),
+            "limits": self.limits.document(),
             "network": None if self.network is None else str(self.network),
             "behaviours": [str(fault) for fault in self.faults],
             "faults": [str(event) for event in self.events],

@@ -17,6 +17,7 @@ from bench.floor import crypto_floor
 from bench.injector import Injector, Mark
 from bench.inspection import inspect
 from bench.latency import Interval, Latencies
+from bench.limits import confined
 from bench.links import Links
 from bench.load import Worker, workers
 from bench.options import Options
@@ -124,9 +125,9 @@ async def run(options: Options, show: Show) -> Outcome:
     Interrupted during the measurement it gives what was measured until then.
     """
     interrupts = Interrupts()
-    with interrupts.watched(), workplace(options.replicas) as scratch:
+    with interrupts.watched(), confined(options.limits) as groups, workplace(options.replicas) as scratch:
         outcome = Outcome(options=options, machine=machine.describe(), floor=crypto_floor(), began=datetime.now(UTC))
-        async with running(options, scratch, show.step) as (subject, links):
+        async with running(options, scratch, show.step, groups) as (subject, links):
             await _Measurement(outcome, subject, links, show, interrupts, scratch).carry_out()
     return outcome
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.cluster import Cluster, Usage, ViewEvent, initialise, start, usage_of
+from bench.limits import Groups
 from bench.links import Links, Profile, proxied
 from bench.options import Options
 from bench.systems import OWN, UNSIGNED, find
@@ -41,7 +42,7 @@ Subject: TypeAlias = Cluster | Members
 
 @contextlib.asynccontextmanager
 async def running(
-    options: Options, scratch: Path, step: Callable[[str], None]
+    options: Options, scratch: Path, step: Callable[[str], None], groups: Groups | None = None
 ) -> AsyncIterator[tuple[Subject, Links | None]]:
     """What the options name, and the proxies of its links if there are any.  Raises BftError or OSError.
 
@@ -50,6 +51,9 @@ async def running(
     if options.system not in OWN:
         system = find(options.system)(scratch / "system")
         async with system.running(options.durability) as pids:
+            for number, pid in enumerate(pids):
+                if groups is not None:
+                    groups.confine(number, pid)
             step(f"{system.name}: {len(pids)} {'process' if len(pids) == 1 else 'processes'} on this machine")
             yield Members(system.directory, pids), None
         return
@@ -70,4 +74,9 @@ async def running(
         if options.needs_proxies:
             links = await stack.enter_async_context(proxied(directory, options.network or Profile()))
         behaviours = [fault.specification for fault in options.faults]
-        yield await start(directory, behaviours=behaviours, durability=options.durability, signed=signed), links
+        cluster = await start(directory, behaviours=behaviours, durability=options.durability, signed=signed)
+        cluster.groups = groups
+        if groups is not None:
+            for replica in cluster.replicas:
+                groups.confine(replica, cluster.pid(replica))
+        yield cluster, links

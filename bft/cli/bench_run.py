@@ -96,6 +96,10 @@ _LOAD: Final = (
         metavar="R|ramp:R..R",
         help="Open loop: operations a second, begun by a schedule; latency counts from it.",
     ),
+    click.option(
+        "--cpus", type=click.FloatRange(0.01, 1024), help="Cores that each replica may use at most.  [default: all]"
+    ),
+    click.option("--memory", metavar="SIZE", help="Memory of each replica at most, as in 512M.  [default: all]"),
     click.option("--durability", type=click.Choice(_DURABILITY), help="Of the throw-away cluster.  [default: fsync]"),
     click.option(
         "--behaviour",
@@ -149,6 +153,8 @@ def options_of(
     duration: float,
     warmup: float,
     rate: str | None,
+    cpus: float | None,
+    memory: str | None,
     durability: str | None,
     behaviours: tuple[str, ...],
     events: tuple[str, ...],
@@ -157,6 +163,7 @@ def options_of(
 ) -> "Options":
     """The run that the options say.  Raises click.UsageError or ConfigurationError."""
     from bench.faults import Event, Fault, read_script
+    from bench.limits import Limits
     from bench.links import Profile
     from bench.options import Options
     from bench.rate import Rate
@@ -185,6 +192,7 @@ def options_of(
         durability=durability or "fsync",
         faults=(*(Fault.parse(text) for text in behaviours), *scripted[0]),
         events=(*(Event.parse(text) for text in events), *scripted[1]),
+        limits=Limits.of(cpus, memory),
         network=None if network is None else Profile.parse(network),
     )
 

@@ -1,6 +1,7 @@
 """What the commands that ask a cluster have in common: options, connecting, and how bytes are shown."""
 
 import base64
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class Seconds(click.FloatRange):
+    """A range of numbers; `nan`, which is in no range and beyond no bound, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        converted = super().convert(value, param, ctx)
+        if math.isnan(converted):
+            self.fail(f"{value} is not a number", param, ctx)
+        return converted
+
+
 _WHERE = (
     click.option(
         "--cluster",
@@ -27,7 +39,13 @@ _WHERE = (
         help="The cluster's directory, or cluster.toml.  [env: BFT_CLUSTER]",
     ),
     click.option("--identity", metavar="NAME", default="default", show_default=True, help="Who asks: clients/NAME."),
-    click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds."),
+    click.option(
+        "--timeout",
+        type=Seconds(0.01),
+        default=30.0,
+        show_default=True,
+        help="How many seconds to wait for the cluster.",
+    ),
 )
 _OPTIONS = (
     *_WHERE,
@@ -80,7 +98,10 @@ def _ask(
         path, identity, timeout = where["cluster"], where["identity"], where["timeout"]
         async with connect(path, identity=identity, timeout=timeout) as client:
             recording = RecordingClient(client)
-            answer = await question(recording)
+            try:
+                answer = await question(recording)
+            except ValueError as error:  # what the SDK does not even send, such as what is too large
+                raise click.UsageError(str(error)) from error
             if receipt is not None:
                 try:
                     await recording.save_receipt(receipt)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bft.cli.asking import as_bytes, as_line, as_text, asked, common, entry_document, field
+from bft.cli.asking import Seconds, as_bytes, as_line, as_text, asked, common, entry_document, field
 from bft.cli.kv_txn import txn
 from bft.cli.kv_watch import watch
 from bft.cli.output import examples, print_json, print_table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bft.cli.recording import RecordingClient
     from bft.client import Consistency, Entry
 
-_TTL: Final = click.option("--ttl", type=click.FloatRange(1e-9, 1e9), help="Remove it after so many seconds.")
+_TTL: Final = click.option("--ttl", type=Seconds(1e-9, 1e9), help="Remove it after so many seconds.")
 
 
 @click.group(
@@ -31,7 +31,8 @@ _TTL: Final = click.option("--ttl", type=click.FloatRange(1e-9, 1e9), help="Remo
 def kv() -> None:
     """Read and write the key-value service.
 
-    All commands but watch are ordered by the cluster, reads included, and therefore linearizable; but see get.
+    The cluster orders what is asked, reads included, so that it is linearizable, but for watch and for get when its
+    --consistency says otherwise.
     """
 
 
@@ -72,7 +73,7 @@ def put(key: str, value: str, *, ttl: float | None, as_json: bool, **where: Any)
     show_default=True,
     help="linearizable: not ordered if the cluster has fast_reads; stale: one replica, verified, of a checkpoint.",
 )
-@click.option("--max-age", type=click.FloatRange(0), metavar="SECONDS", help="How old a stale read may be.")
+@click.option("--max-age", type=Seconds(0), metavar="SECONDS", help="How old a stale read may be.")
 @click.option(
     "--proof",
     metavar="FILE",
@@ -138,6 +139,7 @@ def delete(key: str, *, as_json: bool, **where: Any) -> int:
 
 @kv.command(
     "range",
+    short_help="List entries in key order.",
     epilog=examples(
         "bft kv range --cluster mycluster", "bft kv range --prefix user/ --limit 10", "bft kv range user/ user0 --json"
     ),
@@ -180,11 +182,12 @@ def range_(start: str, end: str | None, *, prefix: str | None, limit: int, as_js
 
 
 @kv.command(
+    short_help="Write only if KEY holds what is expected.",
     epilog=examples(
         "bft kv cas lock --expect-absent --new alice --cluster mycluster",
         "bft kv cas lock --expect alice --new bob",
         "bft kv cas lock --expect bob --delete",
-    )
+    ),
 )
 @click.argument("key")
 @click.option("--expect", metavar="VALUE", help="The value that KEY must have.")
@@ -225,7 +228,7 @@ def cas(
         return ExitCode.OK if result.swapped else ExitCode.FAILED
 
 
-@kv.command(epilog=examples("bft kv status --cluster mycluster"))
+@kv.command(short_help="Print the revision of the last write.", epilog=examples("bft kv status --cluster mycluster"))
 @common
 def status(*, as_json: bool, **where: Any) -> None:
     """Print the revision of the last write, and the oldest from which `watch` can begin."""
@@ -233,7 +236,9 @@ def status(*, as_json: bool, **where: Any) -> None:
         if as_json:
             print_json({"revision": found.revision, "oldest": found.oldest, "expiring": found.expiring})
         else:
-            click.echo(f"revision {found.revision}, watch since {found.oldest} or later, {found.expiring} keys expire")
+            click.echo(
+                f"revision {found.revision}, watch since {found.oldest} or later, keys that expire: {found.expiring}"
+            )
 
 
 kv.add_command(txn)

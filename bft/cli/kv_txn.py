@@ -18,11 +18,12 @@ _OPERATIONS: Final = "put KEY VALUE [ttl=SECONDS], get KEY, del KEY, range START
 
 
 @click.command(
+    short_help="Compare several keys, and carry out one of two lists of operations.",
     epilog=examples(
         "bft kv txn --if 'absent lock' --then 'put lock alice ttl=30' --else 'get lock' --cluster mycluster",
         "bft kv txn --if 'value from == 10' --then 'put from 0' --then 'put to 10'",
         "bft kv txn --if 'mod config == 17' --then 'put config \"two words\"' --json",
-    )
+    ),
 )
 @click.option("--if", "conditions", multiple=True, metavar="CONDITION", help=f"All must hold: {_CONDITIONS}.")
 @click.option("--then", multiple=True, metavar="OPERATION", help=f"Done if they do: {_OPERATIONS}.")

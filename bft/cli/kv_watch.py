@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Print every change of the keys that begin with PREFIX.",
     epilog=examples(
         "bft kv watch user/ --cluster mycluster",
         "bft kv watch --key lock --since 17 --count 1",
         'bft kv watch job/ --json | while read -r event; do echo "$event"; done',
-    )
+    ),
 )
 @click.argument("prefix", default="")
 @click.option("--key", help="This one key, instead of all that begin with PREFIX.")
 @click.option(
-    "--since", type=click.IntRange(1), metavar="REVISION", help="Begin with its events; else with what comes."
+    "--since",
+    type=click.IntRange(1, (1 << 64) - 1),
+    metavar="REVISION",
+    help="Begin with its events; else with what comes.",
 )
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @where_to_ask

@@ -32,6 +32,7 @@ from bft.statemachine.kv import Event, prefix_end
 from bft.statemachine.results import Ok, decode_result
 
 _LEAST_S: Final = 0.001
+_REVISION_MAX: Final = (1 << 64) - 1
 
 
 def connect(
@@ -276,6 +277,8 @@ class Client(KeyValueClient):
         """
         if since is None:
             since = (await self.store_status()).revision + 1
+        elif since > _REVISION_MAX:
+            raise ValueError(f"a revision has at most 64 bits, not {since.bit_length()}")
         start, end = (prefix, prefix_end(prefix)) if key is None else (key, key + b"\0")
         events = self._watches.watch(start, end, max(since, 1), self._pass_time)
         try:

@@ -58,8 +58,7 @@ class Proofs:
                 return await self._of(replica, key, max_age, deadline)
             except (VerificationFailed, TimeoutError) as error:
                 reasons[replica] = str(error) or "no answer in time"
-        told = "; ".join(f"replica {replica}: {reason}" for replica, reason in sorted(reasons.items()))
-        raise NoProof(f"no replica proves it: {told}")
+        raise NoProof(f"no replica proves it: {_told(reasons)}")
 
     async def _of(self, replica: ReplicaId, key: bytes, max_age: float | None, deadline: float) -> Stored:
         if not self._links.is_up(replica):
@@ -90,3 +89,14 @@ class Proofs:
         waiting = self._waiting.get((replica, answer.nonce))
         if waiting is not None and not waiting.done():
             waiting.set_result(answer.proof)
+
+
+def _told(reasons: dict[ReplicaId, str]) -> str:
+    """Each reason once, with those that gave it."""
+    who: dict[str, list[ReplicaId]] = {}
+    for replica, reason in sorted(reasons.items()):
+        who.setdefault(reason, []).append(replica)
+    return "; ".join(
+        f"replica{'s' * (len(replicas) > 1)} {', '.join(map(str, replicas))}: {reason}"
+        for reason, replicas in who.items()
+    )

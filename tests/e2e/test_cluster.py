@@ -75,6 +75,16 @@ def test_the_key_value_commands_do_what_they_say(running: Cluster) -> None:
     assert json.loads(running.bft("kv", "status", "--json", *where))["revision"] == done["revision"]
     assert running.bft("call", "--hex", "9203c408757365722f626f62", "--print-hex", *where).startswith("92c3")
     assert "result_base64" in running.bft("call", "--hex", "9108", "--json", *where)
+    too_large = running.directory / "too-large"
+    too_large.write_bytes(bytes(2 << 20))
+    assert "at most" in running.bft("call", "--file", too_large, *where, code=ExitCode.USAGE)
+    for branch in ("put x 1 ttl=-1", "put x 1 ttl=nan"):
+        assert "a ttl is" in running.bft("kv", "txn", "--then", branch, *where, code=ExitCode.USAGE)
+    never = ("kv", "txn", "--if", f"mod x == {1 << 64}", "--then", "get x")
+    assert "64 bits" in running.bft(*never, *where, code=ExitCode.USAGE)
+    history = running.directory / "history.receipt"
+    running.bft("call", "--hex", "940701c400c0", "--json", "--receipt", history, *where)
+    assert "events 1 '' None" in running.bft("receipt", "verify", history, *where)
     assert "key-value service" in running.bft("call", "nonsense", *where, code=ExitCode.FAILED)
 
 

@@ -102,6 +102,13 @@ async def test_an_expired_key_is_told_on_a_cluster_where_nothing_else_happens(tm
         assert [event.kind.name for event in told] == ["PUT", "EXPIRE"]
 
 
+async def test_a_watch_from_a_revision_that_no_number_can_be_is_refused(tmp_path):
+    make_cluster(tmp_path, durability="memory")
+    async with running_cluster(tmp_path), client_of(tmp_path) as client:
+        with pytest.raises(ValueError, match="64 bits"):
+            await take(client.watch(since=1 << 64), 1)
+
+
 async def test_a_watch_from_a_revision_that_is_gone_says_what_is_left(tmp_path):
     make_cluster(tmp_path, durability="memory", service_options={"history_revisions": 10})
     async with running_cluster(tmp_path), client_of(tmp_path) as client:

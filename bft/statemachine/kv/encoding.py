@@ -8,6 +8,8 @@ import msgpack
 from bft.statemachine.kv.types import (
     RANGE_LIMIT_MAX,
     TTL_NS_MAX,
+    TXN_COMPARES_MAX,
+    TXN_OPERATIONS_MAX,
     CasResult,
     Compare,
     Delete,
@@ -59,7 +61,11 @@ def encode_cas(key: bytes, expected: bytes | None, new: bytes | None, ttl: float
 def encode_txn(
     compares: Sequence[Compare], then: Sequence[TxnOperation] = (), otherwise: Sequence[TxnOperation] = ()
 ) -> bytes:
-    """Ask to carry out `then` if all of `compares` hold, else `otherwise`, in one step."""
+    """Ask to carry out `then` if all of `compares` hold, else `otherwise`, in one step; ValueError if too many."""
+    if len(compares) > TXN_COMPARES_MAX or max(len(then), len(otherwise)) > TXN_OPERATIONS_MAX:
+        raise ValueError(
+            f"a transaction has at most {TXN_COMPARES_MAX} compares and {TXN_OPERATIONS_MAX} operations a branch"
+        )
     conditions = [[c.target, c.relation, c.key, c.operand] for c in compares]
     return _packed([Opcode.TXN, conditions, [_part(o) for o in then], [_part(o) for o in otherwise]])
 
@@ -229,4 +235,7 @@ def _unpacked(result: bytes) -> Any:
 
 
 def _packed(value: object) -> bytes:
-    return bytes(msgpack.packb(value))
+    try:
+        return bytes(msgpack.packb(value))
+    except OverflowError as error:
+        raise ValueError("numbers have at most 64 bits") from error

@@ -105,9 +105,34 @@ def test_what_steers_a_terminal_is_escaped_in_a_line():
     assert as_line("é\x1b[2J\n".encode() + b"\xff") == "é\\x1b[2J\\n\\xff"
 
 
-def test_shells_are_told_what_can_be_completed(bft, monkeypatch):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("get", "x", "--timeout", "nan"), ("watch", "--timeout", "nan"), ("put", "x", "1", "--ttl", "nan"),
+        ("get", "x", "--consistency", "stale", "--max-age", "nan"), ("watch", "--since", str(1 << 64)),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_or_none_of_64_bits_is_one_line(bft, cluster, command):
+    result = bft("kv", *command, "--cluster", cluster)
+    assert result.code == ExitCode.USAGE
+    assert_one_line(result.err)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("bft ", ["cluster", "replica", "kv", "call"]),
+        ("bft kv wa", ["watch"]),
+        ("bft kv get x --cons", ["--consistency"]),
+        ("bft kv get x --consistency l", ["linearizable"]),
+        ("bft kv txn --", ["--if", "--then", "--else", "--receipt", "--json"]),
+    ],
+)
+def test_shells_are_told_what_can_be_completed(bft, capfd, monkeypatch, typed, offered):
     monkeypatch.setenv("_BFT_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "bft kv wa")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
     with pytest.raises(SystemExit):
-        bft("kv", "wa")
+        bft()
+    completed = [line.partition(",")[2] for line in capfd.readouterr().out.splitlines()]
+    assert set(offered) <= set(completed)

@@ -54,6 +54,12 @@ async def test_one_good_answer_is_enough_and_its_age_is_told():
     assert replicas.asked == [1]
 
 
+async def test_why_nothing_is_proven_is_said_once_for_all_who_say_the_same():
+    with pytest.raises(NoProof, match=r"it: replica 0: not a proof.*; replicas 1, 2, 3: has no stable") as caught:
+        await Replicas(b"", b"", b"", b"\x94").prove()
+    assert str(caught.value).count("no stable checkpoint") == 1
+
+
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 async def test_a_proof_that_does_not_hold_is_had_of_another_replica(lie):
     replicas = Replicas(lie, GOOD)

@@ -97,7 +97,21 @@ def test_what_a_transaction_reads_is_bounded(client):
 def test_a_transaction_that_is_too_long_is_refused(client):
     most = [Delete(b"%d" % number) for number in range(kv.TXN_OPERATIONS_MAX)]
     assert client.txn([Compare.absent(b"k")] * kv.TXN_COMPARES_MAX, most, most).succeeded
-    assert client.code(kv.encode_txn([], [*most, Delete(b"k")])) == "bad_operation"
+    one_more = msgpack.packb([kv.Opcode.TXN, [], [[kv.Opcode.DELETE, b"k"]] * (len(most) + 1), []])
+    assert client.code(one_more) == "bad_operation"
+    too_many = [Compare.exists(b"k")] * (kv.TXN_COMPARES_MAX + 1)
+    for compares, then, otherwise in (
+        ([], [*most, Delete(b"k")], []),
+        ([], [], [*most, Delete(b"k")]),
+        (too_many, [], []),
+    ):
+        with pytest.raises(ValueError, match="at most 128 compares and 128 operations a branch"):
+            kv.encode_txn(compares, then, otherwise)
+
+
+def test_a_number_beyond_64_bits_is_the_callers_mistake():
+    with pytest.raises(ValueError, match="64 bits"):
+        kv.encode_txn([Compare.version(b"k", "==", 1 << 64)], [Get(b"k")])
 
 
 PUT = [1, b"k", b"v"]

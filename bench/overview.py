@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from bench.report import STYLE, machine_section, table
+from bench.report import BUSY_CORES, STYLE, machine_section, table
 
 _PICTURE: Final = "throughput-and-latency-over-time.png"
 _CARDS: Final = """
@@ -37,6 +37,11 @@ def write(
         )
     elif runs:
         parts.append(f"<section class=safe>All {len(runs)} runs were safe: what was promised held.</section>")
+    if busy := [cores for _, _, document in runs if (cores := _others(document)) > BUSY_CORES]:
+        parts.append(
+            f"<section class=note>other processes used up to {max(busy):g} cores during {len(busy)} of {len(runs)} "
+            "runs: the figures are too low</section>"
+        )
     parts.append(f"<section><div class=wide>{table(columns, rows)}</div></section>")
     cards = "".join(_card(directory, *run) for run in runs)
     parts.append(f"<section><h2>Runs</h2><div class=cards>{cards}</div></section>")
@@ -48,6 +53,10 @@ def write(
         f"<title>{escape(title)}</title><style>{STYLE}{_CARDS}</style><main>{''.join(parts)}</main></html>\n"
     )
     return page
+
+
+def _others(document: dict[str, Any]) -> float:
+    return (document["figures"] or {}).get("others_cores") or 0.0
 
 
 def _card(base: Path, name: str, directory: Path, document: dict[str, Any]) -> str:

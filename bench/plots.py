@@ -18,6 +18,7 @@ from bench.run import Outcome
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#2563eb", "#d97706", "#059669", "#dc2626", "#94a3b8"
 _REPLICAS: Final = (_BLUE, _ORANGE, _GREEN, "#7c3aed", "#0891b2", "#be185d", "#65a30d")
 _OTHERS: Final = (_BLUE, _GREEN, "#7c3aed")  # kinds of operations after the first
+_PAPER: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0}  # behind words on lines
 _INK: Final = "#334155"
 
 
@@ -28,7 +29,8 @@ def over_time(outcome: Outcome) -> Figure:
     middles = [interval.begin_s + INTERVAL_S / 2 for interval in timeline]
     rates = [interval.total / INTERVAL_S for interval in timeline]
     top.fill_between(middles, rates, color=_BLUE, alpha=0.12, linewidth=0)
-    top.plot(middles, rates, color=_BLUE, linewidth=1.3)
+    top.plot(middles, rates, color=_BLUE, linewidth=0.7, alpha=0.6)
+    top.plot(middles, _mean_of_a_second(rates), color=_BLUE, linewidth=2.0)
     top.set_ylim(bottom=0)
     top.set_ylabel("operations a second")
     top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -38,7 +40,8 @@ def over_time(outcome: Outcome) -> Figure:
         ("max", _GREY, [interval.max_us for interval in timeline]),
     ):
         numbers = [math.nan if value is None else value / 1000 for value in values]
-        bottom.plot(middles, numbers, color=color, linewidth=1.2, label=name, zorder=1 if name == "max" else 2)
+        bottom.plot(middles, numbers, color=color, linewidth=1.2, marker=".", markersize=2.5, label=name,
+                    zorder=1 if name == "max" else 2)  # fmt: skip
     bottom.set_yscale("log")
     bottom.set_ylabel("latency, ms")
     bottom.set_xlabel("seconds of the measurement (100 ms each point)")
@@ -48,6 +51,13 @@ def over_time(outcome: Outcome) -> Figure:
         _mark(axes, outcome, text=axes is top)
         axes.set_xlim(0, max(len(timeline) * INTERVAL_S, INTERVAL_S))
     return figure
+
+
+def _mean_of_a_second(rates: Sequence[float]) -> list[float]:
+    """Of the intervals half a second before and after each; of fewer at the ends."""
+    reach = round(0.5 / INTERVAL_S)
+    windows = [rates[max(0, at - reach) : at + reach + 1] for at in range(len(rates))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def percentiles(outcome: Outcome) -> Figure:
@@ -173,7 +183,7 @@ def _mark(axes: Axes, outcome: Outcome, *, text: bool) -> None:
         if text:
             label = f"view {span.view}\n{(span.end_s - span.begin_s) * 1000:,.0f} ms"
             axes.annotate(label, (span.end_s, 0.04), xycoords=("data", "axes fraction"), color=_RED, fontsize=8,
-                          xytext=(5, 0), textcoords="offset points")  # fmt: skip
+                          xytext=(5, 0), textcoords="offset points", bbox=_PAPER)  # fmt: skip
     for number, mark in enumerate(outcome.marks):
         if mark.begin_s > 0:
             axes.axvline(mark.begin_s, color=_RED, linewidth=1.2, linestyle="--")
@@ -183,7 +193,7 @@ def _mark(axes: Axes, outcome: Outcome, *, text: bool) -> None:
             late = mark.begin_s > 0.5 * len(outcome.timeline) * INTERVAL_S
             axes.annotate(mark.name, (mark.begin_s, 0.96 - 0.09 * (number % 4)), ha="right" if late else "left",
                           va="top", xycoords=("data", "axes fraction"), color=_RED, fontsize=8.5,
-                          xytext=(-4 if late else 4, 0), textcoords="offset points")  # fmt: skip
+                          xytext=(-4 if late else 4, 0), textcoords="offset points", bbox=_PAPER)  # fmt: skip
 
 
 def _tail(percentile: float) -> float:

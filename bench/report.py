@@ -9,8 +9,11 @@ from typing import Any, Final
 
 from bench.latency import INTERVAL_S, timeline_csv
 from bench.run import Outcome
+from bench.systems import OWN, PBFT
+from bench.workloads import KV_PUT
 from bft.errors import EnvironmentFailure
 
+BUSY_CORES: Final = 0.25  # that other processes used: more, and the figures are too low to be quoted
 STYLE: Final = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1e293b; background: #f1f5f9; margin: 0 }
@@ -19,14 +22,14 @@ h1 { font-size: 25px; margin: 0 0 2px } h2 { font-size: 17px; margin: 0 0 8px }
 .sub { color: #64748b; margin: 0 0 20px }
 section { background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 18px 20px; margin: 0 0 16px }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 0 0 16px }
-.tile { flex: 1 1 140px; background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 12px 16px }
+.tile { flex: 1 1 105px; background: #fff; border: 1px solid #e2e8f0; border-radius: 10px; padding: 12px 16px }
 .tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums } .tile span { color: #64748b }
 .safe { border-left: 5px solid #059669 } .unsafe { border-left: 5px solid #dc2626 }
 .note { border-left: 5px solid #d97706 }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th { text-align: left; color: #64748b; font-weight: 500 }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid #f1f5f9 }
-.n { text-align: right } svg { width: 100%; height: auto }
+.n { text-align: right } td:first-child { white-space: nowrap } svg { width: 100%; height: auto }
 .wide { overflow-x: auto } code { background: #f1f5f9; padding: 1px 5px; border-radius: 4px }
 """
 
@@ -82,7 +85,7 @@ def warnings(document: dict[str, Any]) -> list[str]:
         return found
     if figures["load_is_bottleneck"]:
         found.append("a load generator used most of a core: it may be what limits this run; use more --clients")
-    if (figures["others_cores"] or 0) > 0.25:
+    if (figures["others_cores"] or 0) > BUSY_CORES:
         found.append(f"other processes used {figures['others_cores']:g} cores meanwhile: the figures are too low")
     if figures["phases"] is not None and abs(figures["phases"]["sum_ms"] / figures["phases"]["latency_ms"] - 1) > 0.02:
         found.append(
@@ -96,28 +99,56 @@ def warnings(document: dict[str, Any]) -> list[str]:
 
 def page(document: dict[str, Any], images: Sequence[tuple[str, str]]) -> str:
     """The self-contained page; `images` are titles and SVG elements."""
-    options, figures, verdict = document["options"], document["figures"], document["verdict"]
-    faults = ", ".join([*options["behaviours"], *options["faults"]])
-    head = (
-        f"{options['replicas']} replicas, {options['clients']} clients with {options['inflight']} in flight, "
-        f"bundles: {options['bundle']}, values of {options['value_size']} bytes, {options['reads']:.0%} reads, "
-        f"durability {options['durability']}"
-        + (f", links {options['network']}" if options["network"] else "")
-        + (f", faults: {faults}" if faults else "")
-    )
+    figures, verdict = document["figures"], document["verdict"]
+    head = headline(document["options"])
     parts = [f"<h1>bft bench run</h1><p class=sub>{escape(head)}<br>{escape(document['began'])}</p>"]
     parts += [f"<section class=note>{escape(text)}</section>" for text in warnings(document)]
     if figures is not None:
         parts.append(_tiles(figures))
     parts.append(_verdict(verdict))
-    parts += [f"<section><h2>{escape(title)}</h2>{image}</section>" for title, image in images]
     if figures is not None:
-        parts += [_latencies(figures), _recovery(figures, document["marks"]), _replicas(figures)]
+        parts.append(_recovery(figures, document["marks"]))
+    parts += [f"<section><h2>{escape(title)}</h2>{image}{_explained(title)}</section>" for title, image in images]
+    if figures is not None:
+        parts += [_latencies(figures), _replicas(figures)]
     parts.append(machine_section(document))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>bft bench run</title><style>{STYLE}</style><main>{''.join(parts)}</main></html>\n"
     )
+
+
+def headline(options: dict[str, Any]) -> str:
+    """What was measured, in a line."""
+    own = options["system"] in OWN
+    words = [
+        options["system"] if options["system"] != PBFT else "",
+        f"{options['replicas']} replicas" if own else "",
+        f"{options['clients']} clients with {options['inflight']} in flight",
+        f"bundles: {options['bundle']}" if own else "",
+        options["workload"] + (f" with {options['reads']:.0%} reads" if options["workload"] == KV_PUT else ""),
+        f"{options['keys']} {'zipfian ' if options['zipfian'] else ''}keys",
+        f"values of {options['value_size']} bytes",
+        f"durability {options['durability']}",
+        f"links {options['network']}" if options["network"] else "",
+        f"{options['limits']['cpus']:g} cores each" if options["limits"]["cpus"] else "",
+        f"{options['limits']['memory_bytes'] >> 20} MB each" if options["limits"]["memory_bytes"] else "",
+    ]
+    faults = ", ".join([*options["behaviours"], *options["faults"]])
+    return ", ".join(filter(None, words)) + (f"; faults: {faults}" if faults else "")
+
+
+_EXPLAINED: Final = {
+    "Throughput and latency over time": "Thin: each 100 ms. Thick: the mean of a second. Dashed red: a fault begins. "
+    "Red: a view change, from the first replica that left its view to the quorum in the next.",
+    "Where the time goes": "Until pre-prepared: the request travels, waits and is proposed. Until prepared: a quorum "
+    "agrees on its place in this view. Until committed: a quorum knows it. Until executed and replied: at the replica "
+    "whose answer was the last that the client needed. Until answered: the answer travels and is checked.",
+}
+
+
+def _explained(title: str) -> str:
+    return f"<p class=sub>{_EXPLAINED[title]}</p>" if title in _EXPLAINED else ""
 
 
 def _tiles(figures: dict[str, Any]) -> str:
@@ -161,12 +192,26 @@ def _recovery(figures: dict[str, Any], marks: Sequence[dict[str, Any]]) -> str:
         found = told.get((mark["name"], mark["begin_s"]), {})
         times = [
             f"{mark['begin_s']:g} s",
-            "–" if mark["end_s"] is None else f"{mark['end_s']:g} s",
+            "the end" if mark["end_s"] is None else f"{mark['end_s']:g} s",
             *("–" if found.get(k) is None else f"{found[k]:g} s" for k in ("first_commit_s", "recovered_s")),
         ]
         rows.append([mark["name"], *times])
-    columns = ("", "from#", "to#", "first operation after the pause#", "95 % of the throughput before#")
-    return f"<section><h2>What went wrong</h2>{table(columns, rows)}</section>"
+    columns = ("", "from#", "to#", "operations again after#", "95 % of the throughput after#")
+    return f"<section><h2>What went wrong</h2>{table(columns, rows)}<p>{escape(_answer(figures))}</p></section>"
+
+
+def _answer(figures: dict[str, Any]) -> str:
+    """What the cluster did about it."""
+    changes = [
+        f"left for view {change['view']} at {change['begin_s']:.1f} s and were in it "
+        f"{(change['end_s'] - change['begin_s']) * 1000:,.0f} ms later"
+        for change in figures["view_changes"]
+    ]
+    convicted = sorted({accused for replica in figures["replicas"] for accused in replica.get("evidence", ())})
+    told = f"The correct replicas {'; '.join(changes)}." if changes else "No view change was needed."
+    if convicted:
+        told += f" They hold a proof that replica {', '.join(map(str, convicted))} lied; anybody can verify it."
+    return told
 
 
 def _replicas(figures: dict[str, Any]) -> str:
@@ -187,7 +232,7 @@ def _replicas(figures: dict[str, Any]) -> str:
     rows = [
         [
             f"{r['id']}{' (faulty)' if r['faulty'] else ' (restarted)' if r['restarted'] else ''}",
-            *("–" if r.get(k) is None else f"{r[k]:g}" for k in columns.values()),
+            *("–" if r.get(k) is None else _short(r[k]) for k in columns.values()),
         ]
         for r in figures["replicas"]
     ]
@@ -240,6 +285,11 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
         for row in rows
     )
     return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _short(value: float) -> str:
+    """Three digits that count, and no fewer than there are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _ms(value: float | None) -> str:

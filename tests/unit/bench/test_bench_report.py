@@ -8,6 +8,7 @@ import pytest
 from bench import overview, report
 from bench.faults import Fault
 from bench.latency import Latencies
+from bench.limits import Limits
 from bench.options import Options
 from bench.run import Outcome
 from bench.suite import COLUMNS, rows
@@ -62,3 +63,24 @@ def test_the_overview_links_every_run_and_names_the_unsafe_ones(unsafe, tmp_path
     assert "href='1/report.html'" in page
     assert "NOT SAFE: a &lt;case&gt;" in page
     assert "<case>" not in page
+
+
+def test_a_line_says_what_was_measured():
+    assert report.headline(Options().document()) == (
+        "4 replicas, 4 clients with 16 in flight, bundles: auto, kv-put with 0% reads, 2000 keys, values of 100 bytes, "
+        "durability fsync"
+    )
+    other = Options(system="etcd", workload="ycsb-a", limits=Limits(0.5, 256 << 20))
+    assert report.headline(other.document()) == (
+        "etcd, 4 clients with 16 in flight, ycsb-a, 2000 zipfian keys, values of 100 bytes, durability fsync, "
+        "0.5 cores each, 256 MB each"
+    )
+
+
+def test_the_overview_says_that_the_machine_was_busy(unsafe, tmp_path):
+    busy = unsafe.document() | {
+        "verdict": {"safe": True},
+        "figures": {"operations_per_s": 1.0, "latency_ms": {"all": {}}, "others_cores": 0.9},
+    }
+    page = overview.write(tmp_path, "series", ("",), [], [("a", tmp_path / "1", busy)]).read_text()
+    assert "other processes used up to 0.9 cores during 1 of 1 runs" in page

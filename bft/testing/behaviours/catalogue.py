@@ -82,7 +82,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "slow_primary",
         lambda percent=60: primary.SlowPrimary(percent),
-        *(_P, "proposes late, after percent of the request time-out", 1, 0.1),
+        *(_P, "proposes late, after percent of the request time-out", 1, 0.25),
     ),
     Entry("sequence_gap", primary.sequence_gap, _P, "skips sequence numbers: nothing can be executed", 1, 0.5),
     Entry(
@@ -128,7 +128,7 @@ CATALOGUE: tuple[Entry, ...] = (
         lambda targets=1: links.DropTo(lambda _: targets),
         *(_P, "sends nothing to so many of the others", 0, 0.7),
     ),
-    Entry("delay", links.delay, _P, "sends everything ms milliseconds late", 1, 0.15),
+    Entry("delay", links.delay, _P, "sends everything ms milliseconds late", 1, 0.25),
     Entry("replay", links.Replay, _B, "sends old messages again, to anybody", 0, 0.9),
     Entry(
         "flood",
@@ -136,7 +136,7 @@ CATALOGUE: tuple[Entry, ...] = (
         *(_B, "each ms milliseconds, says its last 8 messages so many times", 0, 0.9),
     ),
     # Without one backup of four, every quorum waits for the slowest of the others: that alone costs a tenth.
-    Entry("garbage_signatures", links.GarbageSignatures, _B, "none of its signatures is one", 0, 0.85),
+    Entry("garbage_signatures", links.GarbageSignatures, _B, "none of its signatures is one", 0, 0.75),
     Entry("stale", links.Stale, _B, "claims for ever to stand where it stood first", 0, 0.9),
     Entry(
         "show_and_hide",

@@ -1,5 +1,9 @@
 """Atomic commit across two clusters whose coordinator may die at any instant and blocks nobody.
 
+    python docs/examples/two_phase_commit.py HOME AWAY
+
+tells it step by step on two running clusters, both made with `--service two_phase_commit:Ledger`.
+
 An amount moves from an account in one cluster to an account in another, or not at all.  Classic two-phase commit: the
 coordinator asks both to prepare (reserve, and promise), decides, tells both.  When it dies in between, the promise
 binds for ever, for only it knows whether it decided: `Blocking` shows that.
@@ -13,11 +17,14 @@ And nobody is believed: a participant commits or aborts only on a *receipt*, f+1
 the decision.  A lying coordinator can make nobody do anything but what the home cluster decided.
 """
 
+import asyncio
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import bft
-from bft.config import Address, ClusterConfig, ReplicaEntry
+from bft.config import Address, ClusterConfig, ReplicaEntry, load_cluster
 from bft.core.parameters import Parameters
 from bft.errors import VerificationFailed
 from bft.statemachine import ApplicationError, Context, StateMachine
@@ -190,3 +197,82 @@ class Blocking:
         if not self.alive:
             raise Crashed
         return self.decisions.setdefault(tx, wish)
+
+
+# --- the story --------------------------------------------------------------------------------------------------------
+
+
+class Story:
+    """Anna's account is in the home cluster, Bert's in the other; each run has accounts of its own."""
+
+    def __init__(self, home: bft.Client, away: bft.Client) -> None:
+        self._home = home
+        self._away = away
+        self._run = b"%d" % time.time_ns()
+        self._number = 0
+
+    def payment(self) -> Transfer:
+        """30 from Anna to Bert, once more."""
+        self._number += 1
+        return Transfer(b"%s-%d" % (self._run, self._number), b"anna-" + self._run, b"bert-" + self._run, 30)
+
+    async def open(self, home: ClusterConfig) -> None:
+        for client, account in ((self._home, self.payment().giver), (self._away, self.payment().taker)):
+            try:
+                await found(client, home)
+            except bft.ApplicationError as error:
+                if error.code != "founded":  # by an earlier run
+                    raise
+            await client.call(b"open %s 100" % account)
+        await self.tell("Anna has an account in the home cluster, Bert one in the away cluster")
+
+    async def tell(self, what: str) -> None:
+        """Say what happened, and what the accounts hold now."""
+        anna, bert = b"balance anna-" + self._run, b"balance bert-" + self._run
+        held = [int((await client.call(ask)).value) for client, ask in ((self._home, anna), (self._away, bert))]
+        print(f"  {what:<82} Anna {held[0]:>3}, Bert {held[1]:>3}")
+
+    async def whole(self) -> None:
+        print("\nA coordinator that lives")
+        decision = await transfer(self._home, self._away, self.payment())
+        await self.tell(f"prepare, prepare, decide, finish, finish: {decision.decode()}")
+
+    async def dies(self, after: str, then: str) -> None:
+        """The coordinator dies; somebody else finishes."""
+        print(f"\nA coordinator that dies after its {after}")
+        payment = self.payment()
+        try:
+            await transfer(self._home, self._away, payment, crash_after=after)
+        except Crashed:
+            await self.tell("it is gone; what it had Anna's cluster promise is reserved")
+        decision = await resolve(self._home, self._away, payment.tx)
+        await self.tell(f'anybody asks the home cluster for "abort" and is told: {decision.decode()}, {then}')
+
+    async def blocks(self) -> None:
+        """The classic protocol, for comparison."""
+        print("\nThe classic protocol, whose coordinator decides by itself and dies before it does")
+        payment, coordinator = self.payment(), Blocking()
+        await self._home.call(b"prepare %s %s %d" % (payment.tx, payment.giver, -payment.amount))
+        await self._away.call(b"prepare %s %s %d" % (payment.tx, payment.taker, payment.amount))
+        coordinator.alive = False
+        try:
+            coordinator.decide(payment.tx, ABORT)
+        except Crashed:
+            await self.tell("nobody can say what was decided: what is reserved stays reserved, for ever")
+
+
+async def main(home: str, away: str, *, identity: str = "default") -> None:
+    """Tell the story on these two clusters."""
+    async with bft.connect(home, identity=identity) as one, bft.connect(away, identity=identity) as other:
+        story = Story(one, other)
+        await story.open(load_cluster(Path(home)))
+        await story.whole()
+        await story.dies("prepare", "for nothing was decided")
+        await story.dies("decide", "for that was decided")
+        await story.blocks()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python docs/examples/two_phase_commit.py HOME AWAY, two directories of clusters")
+    asyncio.run(main(*sys.argv[1:]))

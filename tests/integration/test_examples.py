@@ -1,5 +1,6 @@
 """The worked examples on real clusters: TLS, signatures, fsync, receipts."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -99,6 +100,19 @@ async def test_nobody_commits_without_a_receipt_of_the_home_cluster(world: World
     for forged in (b"commit", other, usurped, bytes(changed)):
         assert await world.refused(world.away, b"finish t1 " + forged) == "no_proof"
     assert await world.balances() == (70, 100)
+
+
+async def test_the_story_of_two_phase_commit_ends_as_it_says(world: World, tmp_path: Path, capsys) -> None:
+    """As `python docs/examples/two_phase_commit.py HOME AWAY` tells it, and again on the same clusters."""
+    for _ in range(2):
+        await tpc.main(str(tmp_path / "home"), str(tmp_path / "away"), identity="test")
+        told = re.findall(r"^  (.*?) +Anna +(\d+), Bert +(\d+)$", capsys.readouterr().out, re.MULTILINE)
+        balances = [(int(anna), int(bert)) for _, anna, bert in told]
+        assert balances == [(100, 100), (70, 130), (40, 130), (70, 130), (40, 130), (40, 160), (10, 160)]
+        assert [line.rpartition(": ")[2] for line, *_ in told[3:6:2]] == [
+            "abort, for nothing was decided",
+            "commit, for that was decided",
+        ]
 
 
 async def test_classic_two_phase_commit_blocks_when_its_coordinator_dies(world: World) -> None:

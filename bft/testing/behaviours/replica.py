@@ -11,7 +11,7 @@ from bft.core.messages import Authenticated, Batch, Evidence, Prepare, ReplicaId
 from bft.core.parameters import Parameters
 from bft.core.ports import Admission, Application, Signer
 from bft.core.replica import Replica
-from bft.statemachine.api import StateMachine
+from bft.statemachine.api import Poll, StateMachine
 from bft.statemachine.replicated import ReplicatedState
 from bft.testing.behaviours.base import Behaviour, BehaviourContext
 from bft.testing.conspiracy import Conspiracy
@@ -119,3 +119,7 @@ class ByzantineState(ReplicatedState):
 
     def query(self, operation: bytes, *, client: bytes, client_name: str) -> bytes:
         return self._behaviour.answer(operation, super().query(operation, client=client, client_name=client_name))
+
+    def poll(self, operation: bytes, *, client: bytes, client_name: str) -> Poll:
+        answer, later = super().poll(operation, client=client, client_name=client_name)
+        return Poll(self._behaviour.answer(operation, answer), later)

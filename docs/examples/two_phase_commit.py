@@ -230,7 +230,7 @@ class Story:
         """Say what happened, and what the accounts hold now."""
         anna, bert = b"balance anna-" + self._run, b"balance bert-" + self._run
         held = [int((await client.call(ask)).value) for client, ask in ((self._home, anna), (self._away, bert))]
-        print(f"  {what:<82} Anna {held[0]:>3}, Bert {held[1]:>3}")
+        print(f"  {what:<88} Anna {held[0]:>3}, Bert {held[1]:>3}")
 
     async def whole(self) -> None:
         print("\nA coordinator that lives")

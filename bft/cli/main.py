@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from bft import __version__
-from bft.errors import BftError, ExitCode
+from bft.errors import ApplicationError, BftError, ExitCode
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
@@ -89,7 +89,8 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", _INTERRUPTED)
     except BftError as error:
-        return _fail(str(error), error.exit_code)
+        code = f"{error.code}: " if isinstance(error, ApplicationError) else ""  # what a service promises
+        return _fail(f"{code}{error}", error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone (`bft ... | head`): nothing is wrong, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

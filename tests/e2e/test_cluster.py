@@ -85,7 +85,9 @@ def test_the_key_value_commands_do_what_they_say(running: Cluster) -> None:
     history = running.directory / "history.receipt"
     running.bft("call", "--hex", "940701c400c0", "--json", "--receipt", history, *where)
     assert "events 1 '' None" in running.bft("receipt", "verify", history, *where)
-    assert "key-value service" in running.bft("call", "nonsense", *where, code=ExitCode.FAILED)
+    assert "bad_operation: not an operation of the key-value service" in running.bft(
+        "call", "nonsense", *where, code=ExitCode.FAILED
+    )
 
 
 def test_up_starts_only_what_does_not_run(running: Cluster) -> None:

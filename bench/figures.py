@@ -105,13 +105,14 @@ def figures(
     changes: Sequence[Span],
     phases: Breakdown | None = None,
     signed: bool = True,
+    load_here: bool = True,
 ) -> dict[str, Any]:
     """Everything that is told of a safe run."""
     total = latencies.histogram().get_total_count()
     replicas = [_replica(i, ends, total, seconds, faulty=i in faulty) for i, ends in sorted(edges.items())]
     cpu_us = sum(r["cpu_us_per_operation"] or 0 for r in replicas)
     load = sum(workers_cpu_s)
-    others = max(0.0, busy_s - load - sum(r["cpu_s"] or 0 for r in replicas))
+    others = max(0.0, busy_s - (load if load_here else 0.0) - sum(r["cpu_s"] or 0 for r in replicas))
     return {
         "operations": total,
         "failed": failed,

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from bench.options import Options
 from bench.plan import Plan
+from bench.remote import Offset
 from bft.errors import BftError
 from deploy import launcher
 
@@ -24,20 +26,32 @@ class LoadFailed(BftError):
 
 
 class Worker:
-    """One process of the load."""
+    """One process of the load, here or, with a command of its own, wherever that leads."""
 
-    def __init__(self, process: asyncio.subprocess.Process, result: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, result: str) -> None:
         self._process = process
-        self._result = result
+        self._result = result  # empty: it comes over the stream, in parts
+        self._parts: list[str] = []
+        self._offset = Offset()
         self._following: asyncio.Task[None] | None = None
         self.operations = 0
         self.errors = 0
 
     @classmethod
-    async def start(cls, plan: Plan) -> "Worker":
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "bench.worker"),
+    async def start(cls, plan: Plan, command: Sequence[str] = (sys.executable, "-m", "bench.worker")) -> "Worker":
+        """Raises LoadFailed."""
+        try:
+            process = await cls._spawn(command)
+        except OSError as error:
+            raise LoadFailed(f"{shlex.join(command)}: {error.strerror}") from error
+        worker = cls(process, plan.result)
+        worker._say(plan.json())
+        return worker
+
+    @staticmethod
+    async def _spawn(command: Sequence[str]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -45,17 +59,30 @@ class Worker:
             env=launcher.replica_environment(),
             start_new_session=True,  # Ctrl-C is for us to handle
         )
-        worker = cls(process, Path(plan.result))
-        worker._say(plan.json())
-        return worker
 
     async def ready(self) -> None:
-        """Connected, and its keys are written.  Raises LoadFailed."""
-        if not await self._stream(self._process.stdout).readline():
+        """Connected, and its keys are written; what its clock says is known.  Raises LoadFailed."""
+        await self._told()
+        if not self._result:
+            self._offset = await Offset.measured(self._clock)
+
+    async def _clock(self) -> float:
+        self._say("time")
+        return float((await self._told())["now"])
+
+    async def _told(self) -> dict[str, Any]:
+        line = await self._stream(self._process.stdout).readline()
+        if not line:
             await self._raise()
+        try:
+            told: dict[str, Any] = json.loads(line)
+        except ValueError:
+            text = line.decode(errors="replace").strip()
+            raise LoadFailed(f"a load generator says what none of this version does: {text[:200]}") from None
+        return told
 
     def go(self, begin_s: float) -> None:
-        self._say(f"go {begin_s!r}")
+        self._say(f"go {begin_s + self._offset.ahead_s!r}")
         self._following = asyncio.create_task(self._follow())
 
     def stop(self) -> None:
@@ -70,8 +97,9 @@ class Worker:
             await self._following
         if await self._process.wait() != 0:
             await self._raise()
-        document: dict[str, Any] = json.loads(await asyncio.to_thread(self._result.read_text))
-        return document
+        text = await asyncio.to_thread(Path(self._result).read_text) if self._result else "".join(self._parts)
+        document: dict[str, Any] = await asyncio.to_thread(json.loads, text)
+        return self._offset.ours(document)
 
     async def end(self) -> None:
         """Leave no process behind."""
@@ -88,7 +116,10 @@ class Worker:
     async def _follow(self) -> None:
         async for line in self._stream(self._process.stdout):
             report = json.loads(line)
-            self.operations, self.errors = report["operations"], report["errors"]
+            if "part" in report:
+                self._parts.append(report["part"])
+            else:
+                self.operations, self.errors = report["operations"], report["errors"]
 
     async def _raise(self) -> None:
         err = (await self._stream(self._process.stderr).read()).decode(errors="replace").splitlines()
@@ -109,15 +140,19 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterator[list[Worker]]:
-    """One process a core at most, each with its share of the clients; ended when the block ends."""
-    count = min(options.clients, len(os.sched_getaffinity(0)))
+    """One process a core at most, or those that were asked for; each has its share of the clients.
+
+    They end when the block ends: those of other machines when their streams do.
+    """
+    elsewhere = [shlex.split(command) for command in options.workers]
+    count = len(elsewhere) or min(options.clients, len(os.sched_getaffinity(0)))
     started: list[Worker] = []
     try:
         for number in range(count):
             plan = Plan(
                 system=options.system,
                 cluster=str(cluster),
-                result=str(scratch / f"load-{number}.json"),
+                result="" if elsewhere else str(scratch / f"load-{number}.json"),
                 workload=options.workload,
                 zipfian=options.skewed,
                 clients=list(range(number, options.clients, count)),
@@ -134,7 +169,7 @@ async def workers(options: Options, cluster: Path, scratch: Path) -> AsyncIterat
                 duration_s=options.duration_s,
                 rate=None if options.rate is None else (options.rate.first, options.rate.last),
             )
-            started.append(await Worker.start(plan))
+            started.append(await (Worker.start(plan, elsewhere[number]) if elsewhere else Worker.start(plan)))
         yield started
     finally:
         await asyncio.gather(*(worker.end() for worker in started))

@@ -43,6 +43,7 @@ class Options:
     events: tuple[Event, ...] = ()  # that befall correct ones, and links
     network: Profile | None = None  # what each link between replicas adds; None: nothing
     limits: Limits = NONE  # of each replica
+    workers: tuple[str, ...] = ()  # commands that start load generators elsewhere; none: they run here
 
     def __post_init__(self) -> None:
         if self.value_size < VALUE_BYTES_MIN:
@@ -62,6 +63,10 @@ class Options:
         if self.keys < self.callers:
             raise ConfigurationError(
                 f"--keys must be at least {self.callers}, the callers: each writes only keys of its own"
+            )
+        if self.workers and (self.cluster is None or len(self.workers) > self.clients):
+            raise ConfigurationError(
+                "--worker needs --cluster, which other machines can reach, and at least as many --clients as workers"
             )
         if self.cluster is not None and self.limits:
             raise ConfigurationError("--cpus and --memory need a cluster of the run's own: leave out --cluster")
@@ -160,6 +165,7 @@ class Options:
             "durability": self.durability,
             "rate": None if self.rate is None else str(self.rate),
             "limits": self.limits.document(),
+            "workers": list(self.workers),
             "network": None if self.network is None else str(self.network),
             "behaviours": [str(fault) for fault in self.faults],
             "faults": [str(event) for event in self.events],

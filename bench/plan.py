@@ -12,7 +12,7 @@ class Plan:
 
     system: str
     cluster: str  # the directory with its files
-    result: str  # the file to write
+    result: str  # the file to write; empty: over the stream
     workload: str
     zipfian: bool
     clients: list[int]  # of all clients of the run, those that are this worker's

@@ -267,4 +267,5 @@ class _Measurement:
                 changes=outcome.changes,
                 phases=self._phases,
                 signed=self._options.guarantees,
+                load_here=not self._options.workers,
             )

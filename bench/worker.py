@@ -1,7 +1,9 @@
 """`python -m bench.worker`: one process of the load.  Started by the run, spoken to over its standard streams.
 
-in:   the plan, a JSON object of one line; `go T` (T: when the measurement begins, CLOCK_MONOTONIC); end of file: stop
-out:  {"ready": true}; then {"operations": N, "errors": N} every half second; the results go to the plan's file
+in:   the plan, a JSON object of one line; `time`, which asks for its clock, CLOCK_MONOTONIC; `go T` (T: when the
+      measurement begins, by that clock); end of file: stop
+out:  {"ready": true}; {"now": T}; then {"operations": N, "errors": N} every half second; the results go to the plan's
+      file or, if it names none, come as lines {"part": "..."}
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +25,7 @@ from bench import systems
 from bench.callers import Caller, Clock, KeyValueCaller, ServiceCaller, Tally
 from bench.plan import Plan
 from bench.rate import Rate
+from bench.remote import parts
 from bench.systems import pbft
 from bench.workloads import find, mix_of
 from bft.errors import BftError
@@ -71,7 +75,10 @@ async def _client(number: int, plan: Plan, tally: Tally) -> AsyncIterator[list[C
 
 async def _listen(orders: asyncio.StreamReader, clock: Clock) -> None:
     while line := (await orders.readline()).split():
-        clock.go(float(line[1]))
+        if line[0] == b"time":
+            _say({"now": time.monotonic()})
+        else:
+            clock.go(float(line[1]))
     clock.stop()
 
 
@@ -147,7 +154,12 @@ def _write(plan: Plan, callers: list[Caller], tally: Tally, cpu_s: float) -> Non
             for key, history in caller.histories.items()
         },
     }
-    Path(plan.result).write_text(json.dumps(document))
+    if plan.result:
+        Path(plan.result).write_text(json.dumps(document))
+        return
+    for line in parts(document):
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _say(document: dict[str, Any]) -> None:
@@ -155,19 +167,23 @@ def _say(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-async def _main() -> None:
+async def _main(directory: str | None) -> None:
     orders = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    plan = Plan(**json.loads(await orders.readline()))
+    if not (line := await orders.readline()):
+        return  # whoever started it is gone
+    plan = Plan(**json.loads(line))
+    if directory is not None:
+        plan = replace(plan, cluster=directory)
     with pbft.signing(left_out=plan.system == systems.UNSIGNED):
         await work(plan, orders)
 
 
-def main() -> int:
-    """The process."""
+def main(directory: str | None = None) -> int:
+    """The process; `directory` is where the cluster's files are on this machine, if that is not the run's."""
     try:
-        uvloop.run(_main())
+        uvloop.run(_main(directory))
     except BaseExceptionGroup as group:
         foreseen, other = group.split(BftError)
         if foreseen is None or other is not None:

@@ -99,5 +99,23 @@ def suite(repeats: int, out: Path | None) -> int:
     return code
 
 
+@bench.command(
+    epilog=examples(
+        "bft bench run --cluster mycluster --worker 'ssh load1 bft bench worker mycluster'",
+        "bft bench run --cluster mycluster --worker 'kubectl exec -i job/load -- bft bench worker /etc/bft'",
+    )
+)
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def worker(directory: Path) -> int:
+    """Be a load generator for `bft bench run --worker`, on this machine.
+
+    DIR holds what a client needs of the cluster: cluster.toml, the CA's certificate, an identity in
+    clients/. It takes its orders from standard input, and ends with it.
+    """
+    from bench.worker import main
+
+    return main(str(directory))
+
+
 for _command in (sweep, saturate, attack, ladder, compare):
     bench.add_command(_command)

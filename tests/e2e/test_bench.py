@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -230,3 +231,30 @@ def test_ctrl_c_in_a_comparison_reports_the_runs_until_then_and_leaves_nothing(t
     assert "href='1-A/report.html'" in (tmp_path / "out" / "index.html").read_text()
     assert processes_of(tmp_path) == []
     assert list(scratch.iterdir()) == []
+
+
+def test_load_generators_elsewhere_are_started_by_a_command_and_end_with_the_run(tmp_path, running):
+    command = shlex.join([sys.executable, "-m", "bft.cli.main", "bench", "worker", str(running.directory)])
+    process = start(
+        tmp_path, "--cluster", str(running.directory), "--worker", command, "--worker", command, "--duration", "1",
+        "--warmup", "0", "--clients", "2", "--inflight", "2", "--keys", "zipfian:50",
+    )  # fmt: skip
+    _, err = process.communicate()
+    assert process.returncode == ExitCode.OK, err
+    document = result(tmp_path)
+    assert document["options"]["workers"] == [command, command]
+    assert len(document["figures"]["load_cores"]) == 2
+    assert document["figures"]["phases"]["sum_ms"] == pytest.approx(
+        document["figures"]["latency_ms"]["all"]["mean"], rel=0.02
+    )
+    assert [process for process in processes_of(tmp_path) if "worker" in process] == []
+
+
+def test_a_command_that_starts_no_load_generator_is_told(tmp_path, running):
+    for command, says in (("/nonexistent here", "/nonexistent here: No such file"), ("echo hello", "hello")):
+        process = start(tmp_path, "--cluster", str(running.directory), "--worker", command, "--clients", "1")
+        _, err = process.communicate()
+        assert process.returncode == ExitCode.FAILED
+        assert says in err.splitlines()[-1]
+        shutil.rmtree(tmp_path / "tmp")
+        shutil.rmtree(tmp_path / "out")

@@ -1,5 +1,6 @@
 """`check_determinism` finds what would stop a replica at its next checkpoint, and names it."""
 
+import doctest
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bft.statemachine.kv import KeyValue, encode_cas, encode_delete, encode_put
-from bft.testing import NotDeterministic, check_determinism
+from bft.testing import NotDeterministic, check_determinism, determinism
 
 
 @pytest.fixture
@@ -45,6 +46,12 @@ def services(tmp_path, monkeypatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(tmp_path)
     yield "doubtful_services"
     sys.modules.pop("doubtful_services", None)
+
+
+def test_the_example_in_the_docstring_does_what_it_says():
+    ran = doctest.testmod(determinism)
+    assert ran.attempted > 0
+    assert ran.failed == 0
 
 
 def test_the_built_in_service_is_deterministic():

@@ -5,6 +5,7 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgpack
 import pytest
 
 import bft
@@ -12,6 +13,7 @@ import bft.client
 from bft.state_proof import StateProof
 from bft.statemachine import kv
 from bft.statemachine.replicated import ReplicatedState
+from bft.statemachine.results import encode_ok
 from bft.statemachine.store import application_key
 from bft.statemachine.trie import MerkleTrie
 from bft.testing.history import Action, Cas, Delete, Get, Operation, Put, Range
@@ -33,6 +35,15 @@ class LivesInThePast(ReplicatedState):
 
     def query(self, operation: bytes, *, client: bytes, client_name: str) -> bytes:
         return self._said.setdefault(operation, super().query(operation, client=client, client_name=client_name))
+
+
+class MakesUp(ReplicatedState):
+    """Every key holds what nobody wrote, and no range holds anything."""
+
+    def query(self, operation: bytes, *, client: bytes, client_name: str) -> bytes:
+        if operation[1] == kv.Opcode.GET:
+            return encode_ok(msgpack.packb([1, 1, 1, b"forged"]))
+        return encode_ok(msgpack.packb([[], None, 1]))
 
 
 async def test_a_fast_read_orders_nothing_and_says_what_it_was(tmp_path):
@@ -94,8 +105,8 @@ class FastCaller:
         return bft.Result(read.value, read.seq)
 
 
-async def history_of(directory, *, seconds_max: float = 50) -> tuple[list[Operation], int]:
-    """What five clients are told that mix fast reads and writes; replica 3 lives in the past, and 1 restarts."""
+async def history_of(directory, liar: type[ReplicatedState], *, seconds_max: float = 50) -> tuple[list[Operation], int]:
+    """What five clients are told that mix fast reads and writes; replica 3 is the liar, and 1 restarts."""
     names = ["test", *(f"c{number}" for number in range(1, 5))]
     for name in names[1:]:
         add_client(directory, name)
@@ -117,7 +128,7 @@ async def history_of(directory, *, seconds_max: float = 50) -> tuple[list[Operat
     async with AsyncExitStack() as others, AsyncExitStack() as laggard:
         for replica in range(4):
             stack = laggard if replica == 1 else others
-            parts: dict[str, Any] = {"make_state": LivesInThePast} if replica == 3 else {}
+            parts: dict[str, Any] = {"make_state": liar} if replica == 3 else {}
             await stack.enter_async_context(running(replica_config(directory, replica), **parts))
         clients = [
             await others.enter_async_context(bft.connect(directory, identity=name, timeout=60)) for name in names
@@ -135,9 +146,10 @@ async def history_of(directory, *, seconds_max: float = 50) -> tuple[list[Operat
         return recorder.history, sum(caller.fast for caller in callers)
 
 
-async def test_a_history_with_a_liar_and_a_laggard_is_linearizable(tmp_path):
+@pytest.mark.parametrize("liar", [LivesInThePast, MakesUp])
+async def test_a_history_with_a_liar_and_a_laggard_is_linearizable(tmp_path, liar):
     make_cluster(tmp_path, fast_reads=True, checkpoint_interval=8, window=16, **QUICK)
-    history, fast = await history_of(tmp_path)
+    history, fast = await history_of(tmp_path, liar)
     verdict = check(history)
     assert verdict, str(verdict)
     assert fast > 0

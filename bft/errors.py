@@ -86,7 +86,7 @@ class Timeout(BftError):
     """No result in time.
 
     With `ambiguous` the operation was sent: it may have executed, or may do so later, at most once.  Otherwise it
-    never left this process.
+    did not execute and never will.
     """
 
     exit_code = ExitCode.UNAVAILABLE

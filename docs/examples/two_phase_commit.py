@@ -15,6 +15,8 @@ Transaction Commit" (2006), with a whole PBFT cluster in place of the acceptors 
 
 And nobody is believed: a participant commits or aborts only on a *receipt*, f+1 signatures of the home cluster under
 the decision.  A lying coordinator can make nobody do anything but what the home cluster decided.
+What the two sides promise, and whose accounts these are, the example takes on the coordinator's word: a service in
+earnest checks owners, as `bank.py` does, and lets the home cluster see the other side's promise, by its receipt.
 """
 
 import asyncio

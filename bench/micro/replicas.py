@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from bench.cluster import Cluster, initialise, start, workplace
@@ -27,16 +28,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8.0, help="of load for each durability")
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--away", type=int, nargs="*", default=[2_000, 30_000], help="operations that are missed")
+    parser.add_argument("--away", type=int, nargs="*", default=[30_000], help="operations that are missed")
     options = parser.parse_args()
     print(f"{'durability':>12}{_heads(13, 'ops/s', 'batches/s', 'commits/s', 'us/commit', 'us/batch', 'bytes/batch')}")
     for mode in MODES if options.seconds else ():
         print(f"{mode:>12}{asyncio.run(measure_commits(mode, options.seconds, options.callers))}", flush=True)
     heads = _heads(12, "catch-up s", "ops/s", "MB fetched", "MB/s", "RSS its MB", "then", "RSS others", "then")
-    print(f"\n{'away':>8}{'operations':>12}{heads}")
-    for operations in options.away:
-        for how in ("stopped", "killed"):
-            print(f"{how:>8}{operations:>12}{asyncio.run(measure_return(how, operations))}", flush=True)
+    print(f"\n{'away':>8}{'by':>9}{'operations':>12}{heads}")
+    for operations, how, by in itertools.product(options.away, ("stopped", "killed"), ("batches", "state")):
+        figures = asyncio.run(measure_return(how, by, operations))
+        print(f"{how:>8}{by:>9}{operations:>12}{figures}", flush=True)
 
 
 def _heads(width: int, *heads: str) -> str:
@@ -66,10 +67,12 @@ async def measure_commits(mode: str, seconds: float, callers: int) -> str:
     return "".join(f"{figure:>13,.0f}" for figure in figures)
 
 
-async def measure_return(how: str, operations: int) -> str:
+async def measure_return(how: str, by: str, operations: int) -> str:
     """One replica misses so many operations, each of which puts a large value under a new key, and comes back."""
     with workplace(N) as directory:
         await initialise(directory / "cluster", N)
+        if by == "state":
+            keep_few_batches(directory / "cluster")
         cluster = await start(directory / "cluster", behaviours=(), durability="fsync")
         async with connect(cluster.directory, timeout=60.0) as client:
             await put(client, operations=2_000, callers=256, value=SMALL)
@@ -88,6 +91,13 @@ async def measure_return(how: str, operations: int) -> str:
         figures = (took, operations / took, fetched / 1e6, fetched / 1e6 / took)
         sizes = (its, rss_mb(cluster, AWAY), theirs, theirs_then)
     return "".join(f"{figure:>12,.2f}" for figure in figures) + "".join(f"{size:>12}" for size in sizes)
+
+
+def keep_few_batches(directory: Path) -> None:
+    """So few that nobody can send those that are missing."""
+    for path in directory.glob("**/cluster.toml"):
+        settings = "checkpoint_interval = 16\nwindow = 32\narchive_batches_max = 32\n"
+        path.write_text(f"{path.read_text()}\n[protocol]\n{settings}")
 
 
 async def caught_up(cluster: Cluster) -> int:

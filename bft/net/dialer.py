@@ -63,8 +63,10 @@ class Dialer:
                 )
             self._hurry.clear()
             with suppress(TimeoutError):
-                # Jitter spreads the load of many; it hides nothing.
-                await asyncio.wait_for(self._hurry.wait(), self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+                # Jitter spreads the load of many; it hides nothing.  Not wait_for, which in Python 3.11 loses a
+                # cancellation that comes together with the event.
+                async with asyncio.timeout(self._pause_s * random.uniform(0.5, 1.0)):  # noqa: S311
+                    await self._hurry.wait()
             self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
 
     async def _dial_once(self) -> str:

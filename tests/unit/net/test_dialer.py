@@ -26,3 +26,17 @@ async def test_a_peer_that_resets_after_its_handshake_does_not_end_the_dialling(
         finally:
             dialling.cancel()
             await asyncio.gather(dialling, return_exceptions=True)
+
+
+async def test_it_ends_when_it_is_cancelled_in_the_very_moment_in_which_the_peer_dials_us(tmp_path):
+    """`asyncio.wait_for` of Python 3.11 swallowed this cancellation, and the replica never stopped."""
+    make_cluster(tmp_path)
+    dialer = peer_network(tmp_path, 0, Inbox(lambda: None)).dialers[1]
+    dialling = asyncio.create_task(dialer.run())
+    async with asyncio.timeout(10):
+        while not dialer.trouble:
+            await asyncio.sleep(0.001)
+    dialer.hurry()
+    dialling.cancel()
+    done, _ = await asyncio.wait([dialling], timeout=5)
+    assert done == {dialling}

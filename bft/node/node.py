@@ -167,6 +167,17 @@ class Node:
         return self._snapshots.saved_seq
 
     @property
+    def scrubs(self) -> dict[str, int]:
+        """Passes over the state in memory and on disk, and what they found."""
+        memory, disk = self._scrubber, self._snapshots
+        return {
+            "memory": memory.passes,
+            "memory_damaged": memory.found,
+            "saved": disk.scrubs,
+            "saved_damaged": disk.damaged,
+        }
+
+    @property
     def transfer(self) -> dict[str, int | float] | None:
         """How far state transfer is; None without one."""
         return self._transfer.document(time.monotonic_ns()) if self._core.transferring else None

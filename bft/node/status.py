@@ -26,6 +26,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "last_executed": core.last_executed,
         "stable_checkpoint": {"seq": core.stable.seq, "root": core.stable.root.hex()},
         "saved_state": node.saved_seq,
+        "scrubs": node.scrubs,
         "state_root": core.state_root.hex(),
         "transferring": core.transferring,
         "transfer": node.transfer,

@@ -51,12 +51,17 @@ class Inner:
         self.hash: Final = sha256(self.encoding()).digest()
 
     def encoding(self) -> bytes:
-        return b"".join((_INNER, self.bitmap.to_bytes(2), *[child.hash for child in self.children]))
+        return inner_encoding(self.bitmap, [child.hash for child in self.children])
 
     def child(self, nibble: int) -> "Node | None":
         if not self.bitmap >> nibble & 1:
             return None
         return self.children[(self.bitmap & ((1 << nibble) - 1)).bit_count()]
+
+
+def inner_encoding(bitmap: int, hashes: Sequence[bytes]) -> bytes:
+    """The encoding of an inner node of which only the hashes of its children are known."""
+    return b"".join((_INNER, bitmap.to_bytes(2), *hashes))
 
 
 Node: TypeAlias = Leaf | Inner

@@ -9,7 +9,9 @@ the state after it, each with its own certificate.  Whoever loads the items comp
 for LMDB's pages have no checksums.  Integers are big endian.
 """
 
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,13 +26,14 @@ from bft.core.effects import Stable
 from bft.core.invariants import invariant
 from bft.core.messages import CheckpointCertificate
 from bft.errors import DataDirectoryError, ForeignDataError, StorageFailure
-from bft.storage import probe
+from bft.storage import probe, rot
 from bft.storage.files import sync_directory
 from bft.storage.logfile import Identity
 from bft.storage.records import Entry, RecordType, decode_record, encode_record
 
 FORMAT_VERSION: Final = 1
 STATE: Final = "state"
+_REWRITTEN: Final = "state.tmp"  # beside it: one that is to take its place
 _OLD_FORMAT: Final = "snapshot-*"  # one file a snapshot, before this format
 _HEAD_KEY: Final = b"head"
 _CHECKSUM: Final = struct.Struct(">I")
@@ -51,18 +54,29 @@ class Saved:
 class SnapshotStore:
     """The saved state in a data directory.  Methods block and are for one thread at a time: `save` for its own."""
 
-    def __init__(self, directory: Path, identity: Identity, limits: Limits, *, sync: bool = True) -> None:
+    def __init__(
+        self, directory: Path, identity: Identity, limits: Limits, *, sync: bool = True, name: str = STATE
+    ) -> None:
         """Open or create.  Raises DataDirectoryError or StorageFailure."""
-        self.path: Final = directory / STATE
+        self.path: Final = directory / name
         self._identity = identity
         self._limits = limits
+        self._sync = sync
+        self._root: bytes | None = None  # of what is saved; None: nothing is, or it was not loaded
+        self._head = b""  # of it
+        self._reader: subprocess.Popen[str] | None = None  # of a verification that is under way
         if any(directory.glob(_OLD_FORMAT)):
             raise DataDirectoryError(f"{directory}: holds snapshots in the format of an older version: {_REPAIR}")
+        shutil.rmtree(directory / _REWRITTEN, ignore_errors=True)
+        self._open(check=True)
+
+    def _open(self, *, check: bool) -> None:
+        """With `check`, first see whether it can be read.  Raises DataDirectoryError or StorageFailure."""
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             file = self.path / "data.mdb"
             size = file.stat().st_size if file.exists() else 0
-            if size and (what := probe.damage(self.path)) is not None:
+            if check and size and (what := probe.damage(self.path)) is not None:
                 raise self._damaged(what)
             # One process at a time has the directory (its LOCK), and one thread at a time this object: no lock file.
             self._env: Any = lmdb.open(
@@ -70,8 +84,8 @@ class SnapshotStore:
                 map_size=max(_MAP_BYTES, size),
                 max_dbs=2,
                 mode=0o600,
-                sync=sync,
-                metasync=sync,
+                sync=self._sync,
+                metasync=self._sync,
                 lock=False,
                 readahead=False,
             )
@@ -83,11 +97,10 @@ class SnapshotStore:
             self._heads = self._env.open_db(b"head")
             self._items = self._env.open_db(b"items")
             sync_directory(self.path)
-            sync_directory(directory)
+            sync_directory(self.path.parent)
         except (OSError, lmdb.Error) as error:
             self._env.close()
             raise self._failure(error) from error
-        self._root: bytes | None = None  # of what is saved; None: nothing is, or it was not loaded
 
     def load(self) -> Saved | None:
         """What is saved, if anything is.  Raises DataDirectoryError, also while the items are read."""
@@ -101,7 +114,7 @@ class SnapshotStore:
         certificate, count = self._check(head)
         if count != entries:
             raise self._damaged(f"{entries} items where {count} were saved")
-        self._root = certificate.root
+        self._root, self._head = certificate.root, bytes(head)
         return Saved(certificate, self._read_items())
 
     def save(
@@ -118,21 +131,69 @@ class SnapshotStore:
         invariant(since is None or since == self._root, "a saved state is brought up to date from another one")
         while True:
             try:
-                self._write(certificate, changes(), replace=since is None)
+                head = self._write(certificate, changes(), replace=since is None)
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.Error as error:
                 raise self._failure(error) from error
             else:
-                self._root = certificate.root
+                self._root, self._head = certificate.root, head
                 return
+
+    def verify(self) -> str | None:
+        """Read everything from the disk again: what is wrong with it, None if it has the root of what was saved.
+
+        Takes as long as that takes, in another process, or until `interrupt`.  What is damaged stays closed, to be
+        written anew.  Raises StorageFailure.
+        """
+        if self._root is None:
+            return None
+        self._env.close()  # pages that a process maps stay in memory, and would be read there
+        try:
+            self._reader = rot.begin(self.path, self._root, self._head)
+            what = rot.outcome(self._reader)
+        except OSError as error:
+            raise StorageFailure(f"{self.path}: {error.strerror}: the replica stops; repair the disk") from error
+        finally:
+            self._reader = None
+        if what is None:
+            self._open(check=False)
+        return what
+
+    def interrupt(self) -> None:
+        """End a verification that is under way in another thread; what it says then is of no meaning."""
+        reader = self._reader
+        if reader is not None:
+            reader.kill()
+
+    def rewrite(
+        self, certificate: CheckpointCertificate, items: Callable[[], Iterable[tuple[bytes, bytes | None]]]
+    ) -> None:
+        """Save all `items` anew, in a file that takes the place of the damaged one once it is durable.
+
+        Raises StorageFailure.
+        """
+        directory = self.path.parent
+        fresh = SnapshotStore(directory, self._identity, self._limits, sync=self._sync, name=_REWRITTEN)
+        fresh.save(certificate, items, since=None)
+        fresh.close()
+        self._env.close()
+        try:
+            (fresh.path / "data.mdb").replace(self.path / "data.mdb")
+            sync_directory(self.path)
+            shutil.rmtree(fresh.path)
+        except OSError as error:
+            raise StorageFailure(f"{self.path}: {error.strerror}: the replica stops; repair the disk") from error
+        self._open(check=False)
+        self._root, self._head = fresh._root, fresh._head
 
     def close(self) -> None:
         self._env.close()
 
     def _write(
         self, certificate: CheckpointCertificate, changes: Iterable[tuple[bytes, bytes | None]], *, replace: bool
-    ) -> None:
+    ) -> bytes:
+        """The head that was written."""
         with self._env.begin(write=True, db=self._items) as transaction:
             if replace:
                 transaction.drop(self._items, delete=False)
@@ -143,7 +204,9 @@ class SnapshotStore:
                 else:
                     put(sha256(key).digest(), _KEY_LENGTH.pack(len(key)) + key + value)
             count = transaction.stat(self._items)["entries"]
-            transaction.put(_HEAD_KEY, self._encode_head(certificate, count), db=self._heads)
+            head = self._encode_head(certificate, count)
+            transaction.put(_HEAD_KEY, head, db=self._heads)
+        return head
 
     def _grow(self) -> None:
         try:

@@ -1,12 +1,13 @@
 """A replica whose state goes wrong says so, gets the certified one from the others, and does not do so for ever."""
 
 import asyncio
+import re
 
 import pytest
 import structlog
 
 from bft.errors import DivergedError
-from bft.node import Node, scrub
+from bft.node import Node, scrub, snapshots
 from bft.statemachine.kv import KeyValue, encode_get, encode_put, stored_key
 from bft.statemachine.store import application_key
 from tests.integration.harness import RawClient, make_cluster, replica_config, running, running_cluster
@@ -111,3 +112,33 @@ async def test_a_replica_that_goes_wrong_again_stops_and_says_so(tmp_path, monke
         assert caught.group_contains(DivergedError, match="soon after it was repaired.*not deterministic")
         assert flaky.counters.divergences == 1
         assert (await client.call(encode_get(b"k1")))[0].endswith(b"v1")
+
+
+async def test_a_bit_that_flips_in_the_saved_state_on_disk_is_found_and_written_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "_SCRUB_EVERY_S", 0.2)
+    monkeypatch.setattr(snapshots, "_SCRUB_SHARE", 0.0)
+    cluster = make_cluster(tmp_path, checkpoint_interval=INTERVAL, window=2 * INTERVAL)
+    value = b"found by nobody else" * 3
+    async with running_cluster(tmp_path) as nodes, RawClient(tmp_path, cluster) as client:
+        await client.register()
+        await client.call(encode_put(b"key", value))
+        await fill(client, 3 * INTERVAL)
+        await until(lambda: agree(nodes) and nodes[2].saved_seq >= INTERVAL and nodes[2].scrubs["saved"] > 1)
+        assert [node.scrubs["saved_damaged"] for node in nodes] == [0] * 4
+        file = replica_config(tmp_path, 2).data / "state" / "data.mdb"
+        with structlog.testing.capture_logs() as said:
+            content = file.read_bytes()
+            with file.open("r+b") as disk:
+                for found in re.finditer(value, content):
+                    disk.seek(found.end() - 1)
+                    disk.write(b"D")
+            await until(lambda: any(line["event"] == "the saved state was written anew" for line in said))
+        assert nodes[2].scrubs["saved_damaged"] == 1
+        await fill(client, 3 * INTERVAL)
+        await until(lambda: agree(nodes))
+        session, number = client.session, client.number
+    async with running_cluster(tmp_path) as nodes, RawClient(tmp_path, cluster) as client:
+        client.session, client.number = session, number
+        await client.call(encode_put(b"more", b"1"))
+        await until(lambda: agree(nodes))
+        assert (await client.call(encode_get(b"key")))[0].endswith(value)

@@ -1,6 +1,7 @@
 """The saved state: as it was before a save or as it is after it, checked when it is read, and grown by what changed."""
 
 import random
+import re
 from contextlib import closing
 
 import lmdb
@@ -165,3 +166,61 @@ def test_a_newer_format_is_refused(store, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(DataDirectoryError, match="written in format 2, this version reads 1"):
         store.load()
+
+
+def flip_last_byte_of(path, item: bytes) -> None:
+    """In every place where it stands: LMDB leaves old bytes in the free part of a page that it split."""
+    file = path / "state" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    for found in re.finditer(re.escape(item), bytes(content)):
+        content[found.end() - 1] ^= 1
+    file.write_bytes(content)
+
+
+def test_what_was_saved_and_read_from_the_disk_again_is_sound(store):
+    assert store.verify() is None  # nothing is saved
+    save(store, 4, FIRST)
+    assert store.verify() is None
+    save(store, 8, SECOND, since=FIRST)
+    assert store.verify() is None
+    assert content(store) == (certificate(8, SECOND), dict(SECOND.items()))
+
+
+def test_a_bit_that_flips_on_disk_is_found_and_what_is_written_anew_is_saved_as_before(store, tmp_path):
+    save(store, 4, FIRST)
+    flip_last_byte_of(tmp_path, b"k42" + b"v" * 42)
+    assert "its root is" in store.verify()
+    store.rewrite(certificate(4, FIRST), lambda: FIRST.changes_since(EMPTY))
+    assert store.verify() is None
+    save(store, 8, SECOND, since=FIRST)
+    store.close()
+    again = opened(tmp_path)
+    assert content(again) == (certificate(8, SECOND), dict(SECOND.items()))
+    again.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize("page", range(8))
+def test_a_page_that_is_lost_is_found(store, tmp_path, page):
+    large = EMPTY.update({b"k%d" % i: bytes(1000) for i in range(50)})
+    save(store, 4, large)
+    file = tmp_path / "state" / "data.mdb"
+    whole = bytearray(file.read_bytes())
+    whole[page << 12 : (page + 1) << 12] = b"\xa5" * 4096
+    file.write_bytes(whole)
+    if store.verify() is None:  # a page that is free, or the older of the two roots
+        assert content(store) == (certificate(4, large), dict(large.items()))
+    state = EMPTY.update({b"k": b"v"})
+    store.rewrite(certificate(8, state), lambda: state.changes_since(EMPTY))
+    assert content(store) == (certificate(8, state), dict(state.items()))
+
+
+def test_a_file_that_was_to_take_its_place_is_gone_after_the_next_start(store, tmp_path):
+    save(store, 4, FIRST)
+    store.close()
+    (tmp_path / "state.tmp").mkdir()
+    (tmp_path / "state.tmp" / "data.mdb").write_bytes(b"half")
+    again = opened(tmp_path)
+    assert content(again) == (certificate(4, FIRST), dict(FIRST.items()))
+    again.close()
+    assert not (tmp_path / "state.tmp").exists()

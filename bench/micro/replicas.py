@@ -113,9 +113,8 @@ async def caught_up(cluster: Cluster) -> None:
     """Wait until it stands where the others stand."""
     while True:
         its, others = await asyncio.to_thread(cluster.status, AWAY), await asyncio.to_thread(cluster.status, 1)
-        if its is not None and others is not None:
-            if its["last_executed"] == others["last_executed"] and not its["transferring"]:
-                return
+        if its and others and its["last_executed"] == others["last_executed"] and not its["transferring"]:
+            return
         await asyncio.sleep(0.02)
 
 

@@ -52,6 +52,17 @@ class Ordering:
         in_flight = self.next_seq - 1 - last_executed
         return self.next_seq <= self.log.high and in_flight < self._context.parameters.pipeline_depth
 
+    def is_worth_a_batch(self, requests: int, *, last_executed: Seq) -> bool:
+        """So many requests deserve votes of their own, beside the batches in flight: they are as many, or a lot.
+
+        What must wait waits for one batch to commit at most.  Without this a stream of requests would go out in batches
+        of whatever came in one round of the shell, each with all its votes, syncs and messages.
+        """
+        a_lot = max(1, self._context.parameters.batch_requests_max // 8)
+        slots = map(self.log.get, range(last_executed + 1, self.next_seq))
+        in_flight = sum(len(slot.batch.requests) for slot in slots if slot is not None and slot.batch is not None)
+        return requests >= min(in_flight, a_lot)
+
     def propose(self, batch: Batch, out: Outbox) -> None:
         """As primary, give the batch the next sequence number."""
         seq = self.next_seq

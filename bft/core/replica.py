@@ -320,7 +320,7 @@ class Replica(Parts):
         return None
 
     def _propose_next(self, now: Instant, out: Outbox) -> bool:
-        """As primary, propose all that is pending as soon as the pipeline has room; and proofs, for the record.
+        """As primary, propose all that is pending as soon as it is worth a batch; and proofs, for the record.
 
         As a favour to a silent replica, nothing at all.
         """
@@ -336,10 +336,14 @@ class Replica(Parts):
         proofs = self._ordering.unrecorded(
             self._guilty, last_executed=self.last_executed, convictions=self._execution.convictions
         )
-        if not (self._pending.has_unproposed or proofs or self._owes_empty_batch()):
+        if not (self._is_worth_a_batch() or proofs or self._owes_empty_batch()):
             return False
         self._ordering.propose(self._next_batch(proofs, now), out)
         return True
+
+    def _is_worth_a_batch(self) -> bool:
+        count = self._pending.unproposed_count
+        return count > 0 and self._ordering.is_worth_a_batch(count, last_executed=self.last_executed)
 
     def _next_batch(self, proofs: tuple[Evidence, ...], now: Instant) -> Batch:
         return Batch(now.wall_ns, self._pending.take(), proofs)

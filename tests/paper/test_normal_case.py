@@ -176,11 +176,46 @@ def test_a_retransmitted_request_is_answered_from_the_cache(backup: Stage) -> No
     assert not sent(happened, Proposal)
 
 
-def test_the_pipeline_is_bounded(primary: Stage) -> None:
+def test_the_pipeline_is_bounded() -> None:
     """§5.1.4 (TOCS): the primary does not run ahead of what commits."""
+    primary = Stage(n=4, me=0, batch_requests_max=1)
     for number in range(1, 2 * primary.parameters.pipeline_depth):
         primary.step(ClientRequest(primary.request(number)))
     assert len(sent(primary.effects, Proposal)) == primary.parameters.pipeline_depth
+
+
+def batch_sizes(stage: Stage) -> list[int]:
+    return [len(proposal.batch.requests) for proposal in sent(stage.effects, Proposal)]
+
+
+def test_requests_that_come_while_fewer_are_in_flight_go_out_at_once_in_a_batch_of_their_own(primary: Stage) -> None:
+    """§5.1.4 (TOCS): a batch costs the same votes whatever it holds, so it is to hold as much as is in flight."""
+    for number in range(1, 9):
+        primary.step(ClientRequest(primary.request(number)))
+    assert batch_sizes(primary) == [1, 1, 2, 4]
+
+
+def test_what_is_not_worth_a_batch_yet_is_proposed_when_what_is_in_flight_executes() -> None:
+    """§5.1.4 (TOCS): nothing waits for longer than one batch takes to commit."""
+    primary = Stage(n=4, me=0)
+    for number in range(1, 4):
+        primary.step(ClientRequest(primary.request(number)))
+    assert batch_sizes(primary) == [1, 1]
+    for proposal in sent(primary.effects, Proposal):
+        seq, digest = proposal.header.message.seq, proposal.header.message.digest
+        for voter in (1, 2):
+            primary.receive(voter, primary.prepare(voter, seq=seq, digest=digest))
+        for voter in (1, 2):
+            primary.receive(voter, primary.commit(voter, seq=seq, digest=digest))
+    assert batch_sizes(primary) == [1, 1, 1]
+
+
+def test_many_requests_are_worth_a_batch_whatever_is_in_flight() -> None:
+    """§5.1.4 (TOCS): an eighth of the largest batch does not wait, so a long pipeline fills under heavy load."""
+    primary = Stage(n=4, me=0, batch_requests_max=16)
+    for number in range(1, 9):
+        primary.step(ClientRequest(primary.request(number)))
+    assert batch_sizes(primary) == [1, 1, 2, 2, 2]
 
 
 class Clock(StateMachine):

@@ -106,6 +106,7 @@ def figures(
     phases: Breakdown | None = None,
     signed: bool = True,
     load_here: bool = True,
+    history_full: bool = False,
 ) -> dict[str, Any]:
     """Everything that is told of a safe run."""
     total = latencies.histogram().get_total_count()
@@ -143,6 +144,7 @@ def figures(
         "load_cpu_us_per_operation": round(load * 1e6 / total, 1) if total else None,
         "load_cores": [round(cpu / seconds, 2) for cpu in workers_cpu_s] if seconds else [],
         "others_cores": round(others / seconds, 2) if seconds else None,
+        "history_full": history_full,  # a load generator could record no more, and left the shared keys alone
         "load_is_bottleneck": bool(seconds) and any(cpu / seconds > _BUSY for cpu in workers_cpu_s),
     }
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bench.latency import INTERVAL_S, timeline_csv
 from bench.run import Outcome
+from bench.shared import OPERATIONS_MAX
 from bench.systems import OWN, PBFT
 from bench.workloads import KV_PUT
 from bft.errors import EnvironmentFailure
@@ -91,6 +92,11 @@ def warnings(document: dict[str, Any]) -> list[str]:
         found.append(
             f"the {figures['phases']['operations']} operations whose phases were seen took "
             f"{figures['phases']['sum_ms']:g} ms on average, all together {figures['phases']['latency_ms']:g} ms"
+        )
+    if figures["history_full"]:
+        found.append(
+            f"a load generator recorded {OPERATIONS_MAX:,} operations on shared keys, the most that are judged, and "
+            "took keys of its callers from then on: a shorter --duration keeps the workload what it is"
         )
     if figures["failed"]:
         found.append(f"{figures['failed']} operations failed: see errors in result.json")

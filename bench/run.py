@@ -268,4 +268,5 @@ class _Measurement:
                 phases=self._phases,
                 signed=self._options.guarantees,
                 load_here=not self._options.workers,
+                history_full=any(result["shared_full"] for result in results),
             )

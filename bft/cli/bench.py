@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bft.cli.bench_ladder import ladder
-from bft.cli.bench_run import INTERRUPTED, attempt, carry_out, console, default_out, exit_code, load_options, options_of
+from bft.cli.bench_run import INTERRUPTED, attempt, console, default_out, exit_code, load_options, options_of
 from bft.cli.bench_series import attack, compare, saturate, sweep
 from bft.cli.output import examples, print_json
 from bft.errors import ExitCode
@@ -44,12 +44,13 @@ def run(*, out: Path | None, as_json: bool, **load: Any) -> int:
     schedule, whether or not earlier ones were answered. A run that was not safe gives no
     figures and exits with 8. Ctrl-C ends the measurement early, and what was measured is reported.
     """
-    from bench import report, show
+    from bench import show
 
     options = options_of(**load)
     out = out or default_out()
-    report.prepare(out)
-    outcome = carry_out(options, out)
+    outcome = attempt(options, out, title="")
+    if outcome is None:
+        raise click.Abort
     if as_json:
         print_json(outcome.document())
     else:

@@ -127,6 +127,25 @@ def test_a_system_beside_ours_takes_the_same_load_and_leaves_nothing(tmp_path, s
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_ladder_has_a_row_for_every_rung_and_leaves_nothing(tmp_path):
+    process = start(
+        tmp_path, "--repeats", "1", "--duration", "1", "--warmup", "0", "--clients", "1", "--inflight", "4",
+        "--keys", "50", "--json", command="ladder",
+    )  # fmt: skip
+    out, err = process.communicate()
+    assert process.returncode == ExitCode.OK, err
+    rows = json.loads(out)
+    assert rows == json.loads((tmp_path / "out" / "ladder.json").read_text())["rows"]
+    assert [row["rung"] for row in rows][::4] == ["no replication", "everything"]
+    assert [row["guarantees"] for row in rows] == [True, True, False, True, True]
+    assert rows[1]["safe"] == "yes" if shutil.which("etcd") else "etcd is not installed" in rows[1]["safe"]
+    assert rows[2]["safe"] == "yes, no guarantee"
+    assert processes_of(tmp_path) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 # Loaded by every Python process of the run, it makes a build whose replicas acknowledge some writes and forget them.
 FORGETFUL = """
 import sys

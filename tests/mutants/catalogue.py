@@ -281,8 +281,8 @@ MUTANTS = (
     Mutant(
         "state nodes are believed",
         "bft/statemachine/replicated.py",
-        "return self._sync is not None and self._sync[1].accept(path, encoding)",
-        "return self._sync is not None and (self._sync[1].accept(path, encoding) or True)",
+        "accepted = self._sync is not None and self._sync[1].accept(path, encoding)",
+        "accepted = self._sync is not None and (self._sync[1].accept(path, encoding) or True)",
     ),
     Mutant(
         "what no handler acts on convicts nobody",
@@ -359,8 +359,8 @@ MUTANTS = (
     Mutant(
         "a restarted replica speaks without asking",
         _REJOINING,
-        "        self._context.voice.mute = True\n        self._at_start",
-        "        self._at_start",
+        "        self._context.voice.mute = True\n        if amnesiac and",
+        "        if amnesiac and",
     ),
     Mutant(
         "one answer lets a restarted replica speak",
@@ -407,8 +407,26 @@ MUTANTS = (
     Mutant(
         "a crash ends the silence",
         _REJOINING,
-        "self.amnesiac = not record.rejoined",
-        "self.amnesiac = False",
+        "self.amnesiac, self.until, self.above = True, until, above",
+        "self.amnesiac, self.until, self.above = False, until, above",
+    ),
+    Mutant(
+        "what is learned while mute is taken for what was said",
+        _REJOINING,
+        "                self._at_start = record\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "an earlier answer to a question counts as the next one",
+        _TRANSFER,
+        "if chunk.nodes and set(question.paths).isdisjoint(path for path, _ in chunk.nodes):",
+        "if False:",
+    ),
+    Mutant(
+        "the slow are asked in the order of their numbers",
+        _TRANSFER,
+        "return sorted(useful, key=lambda peer: self._last_asked_ns.get(peer, 0))",
+        "return useful",
     ),
     Mutant(
         "an answer to an earlier start counts",

@@ -5,7 +5,6 @@ exponent 0.99.  Two things differ, so that every answer can be checked: with D a
 are popular, new or scanned; with F a read and the write of the same key count as two operations.
 """
 
-import importlib
 import random
 from abc import ABC, abstractmethod
 from bisect import bisect
@@ -15,6 +14,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import ClassVar, Final
 
+from bench.loading import load
 from bft.errors import ConfigurationError
 
 KV_PUT: Final = "kv-put"
@@ -89,17 +89,10 @@ def mix_of(name: str, *, reads: float) -> Mix | None:
 
 def find(name: str) -> type[Workload]:
     """A workload by its name or its class.  Raises ConfigurationError."""
-    module_name, colon, class_name = _NAMED.get(name, name).partition(":")
-    if not colon:
+    if ":" not in (place := _NAMED.get(name, name)):
         known = ", ".join((KV_PUT, *YCSB, *_NAMED))
         raise ConfigurationError(f'--workload "{name}": write one of {known}, or module:Class')
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f'--workload "{name}": {error}') from error
-    if not (isinstance(found, type) and issubclass(found, Workload)):
-        raise ConfigurationError(f'--workload "{name}": it is no subclass of bench.workloads.Workload')
-    return found
+    return load("--workload", place, Workload)  # type: ignore[type-abstract]  # what is found is concrete
 
 
 class Zipf:

@@ -1,8 +1,8 @@
 """The systems that can be measured, by the names that `--system` takes."""
 
-import importlib
 from typing import Final
 
+from bench.loading import load
 from bench.systems.interface import System
 from bft.errors import ConfigurationError
 
@@ -17,14 +17,7 @@ OTHERS: Final = {
 
 def find(name: str) -> type[System]:
     """The adapter of a system that is not ours.  Raises ConfigurationError."""
-    module_name, colon, class_name = OTHERS.get(name, name).partition(":")
-    if not colon:
+    if ":" not in (place := OTHERS.get(name, name)):
         known = ", ".join((*OWN, *OTHERS))
         raise ConfigurationError(f'--system "{name}": write one of {known}, or module:Class of an adapter')
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f'--system "{name}": {error}') from error
-    if not (isinstance(found, type) and issubclass(found, System)):
-        raise ConfigurationError(f'--system "{name}": it is no subclass of bench.systems.interface.System')
-    return found
+    return load("--system", place, System)  # type: ignore[type-abstract]  # what is found is concrete

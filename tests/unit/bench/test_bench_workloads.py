@@ -1,6 +1,7 @@
 """What callers ask has the shares and the popularity that its name promises, and wrong answers are seen."""
 
 import random
+import sys
 from collections import Counter
 
 import pytest
@@ -184,3 +185,10 @@ async def test_a_workload_of_ones_own_judges_its_answers(answer, done, wrong):
 def test_a_throw_away_cluster_runs_the_service_of_its_workload():
     assert Options(workload="null").service == f"{Null.__module__}:{Null.__name__}"
     assert Options(workload="ycsb-a").service == "bft.statemachine.kv:KeyValue"
+
+
+def test_a_class_in_the_current_directory_is_found(tmp_path, monkeypatch):
+    (tmp_path / "ones_own_workload.py").write_text("from bench.workloads import Null\nclass Mine(Null): pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert workloads.find("ones_own_workload:Mine").__name__ == "Mine"

@@ -27,8 +27,9 @@ from bft.storage.segments import Found, Reserve
 
 SEGMENT_BYTES: Final = 4 << 20
 # A seal shows that the groups before it were on disk: without one, damage to the last group would look like a torn
-# write.  It is written when nothing else was for this long, so that under load it costs nothing.
-SEAL_AFTER_S: Final = 0.01
+# write.  It is written when nothing else was for this long: longer than one operation takes, so that under load it
+# costs nothing, one caller's included, whose next operation would seal just as well.
+SEAL_AFTER_S: Final = 0.05
 CLOSED_MIN: Final = 3  # segments, before it is worth to look which of them can go
 # Where a sync takes longer than this, and until we know how long it takes, all are the writer thread's.
 INLINE_SYNC_NS_MAX: Final = 500_000

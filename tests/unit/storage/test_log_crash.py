@@ -44,7 +44,7 @@ async def work(log: FileLog, disk: Disk, chance: random.Random, first: int, roun
             disk.note("truncate", number - 3)
             log.truncate(max(number - 3, 0))
         if chance.random() < 0.1:
-            await asyncio.sleep(0.02)  # long enough for a seal
+            await asyncio.sleep(2 * log_module.SEAL_AFTER_S)  # long enough for a seal
 
 
 def needed(entries: Sequence[Entry], truncated: int) -> list[Entry]:

@@ -584,8 +584,7 @@ class Replica(Parts):
             self._leave_view(self._view_changes.next_view(self.view), ViewChangeCause.NEW_VIEW_TIMEOUT, now, out)
         if self._deadlines.due(Timer.TRANSFER, now.monotonic_ns):
             self._catch_up.on_timeout(out, now_ns=now.monotonic_ns, newest=self.stable)
-            self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
-            self._finish_transfer(now, out)
+            self._retarget(now, out)
         if self._deadlines.due(Timer.STATUS, now.monotonic_ns):
             self._on_status_timeout(now, out)
 
@@ -605,6 +604,7 @@ class Replica(Parts):
         behind = self._catch_up.behind(executed) or self.stable.seq > executed
         out.broadcast(self._retransmission.status())
         self._rejoining.ask(out)
+        self._retarget(now, out)
         heard_before_ns = now.monotonic_ns - parameters.status_interval_ns
         self._retransmission.relay_requests(out, heard_before_ns=heard_before_ns, now_ns=now.monotonic_ns)
         if executed == self._executed_at_last_status:
@@ -688,6 +688,9 @@ class Replica(Parts):
     def _on_state_chunk(self, sender: ReplicaId, message: StateChunk, now: Instant, out: Outbox) -> None:
         reason = self._catch_up.on_state_chunk(sender, message, out, now_ns=now.monotonic_ns)
         self._report(reason, sender, message, now, out)
+        self._retarget(now, out)
+
+    def _retarget(self, now: Instant, out: Outbox) -> None:
         self._catch_up.retarget(self.stable, out, now_ns=now.monotonic_ns)
         self._finish_transfer(now, out)
 

@@ -37,6 +37,7 @@ class Question:
     paths: tuple[bytes, ...]
     asked_ns: int  # monotonic
     late: bool = False  # its time passed, others were asked: the answer is still taken
+    overtaken: bool = False  # some of the nodes came from another meanwhile: the answer may bring nothing new
 
 
 class CatchUp:
@@ -51,7 +52,8 @@ class CatchUp:
         self._fruitless = 0  # questions for batches in a row that brought nothing
         self._turn = 0  # rotates among the peers
         self._target: CheckpointCertificate | None = None  # state transfer is under way to it
-        self._began_ns = 0  # to this target, monotonic
+        self._began_ns = 0  # to this target, or again after a time-out, monotonic
+        self._target_ns = 0  # since when it is the target, monotonic
         self._since_ns = 0  # to any target, monotonic
         self._nodes_received = 0  # since then
         self._bytes_received = 0
@@ -59,7 +61,8 @@ class CatchUp:
         self._vain = 0  # time-outs in a row without a node: each doubles the time of a question
         self._useless: set[ReplicaId] = set()  # lied about this target, or lacks it
         self._slow: set[ReplicaId] = set()  # let the time pass; spared while more than f others are left
-        self._last_asked_ns: dict[ReplicaId, int] = {}  # for nodes, monotonic
+        others = range(context.quorums.n)
+        self._by_turn = [peer for peer in others if peer != context.id]  # who was asked for nodes longest ago first
 
     @property
     def deadline_ns(self) -> int | None:
@@ -166,7 +169,7 @@ class CatchUp:
         if self._target is None:
             self._since_ns, self._nodes_received, self._bytes_received = now_ns, 0, 0
         self._target = target
-        self._began_ns = now_ns
+        self._began_ns = self._target_ns = now_ns
         self._useless = set()
         self._questions = {}
         self._ask_nodes(out, now_ns)
@@ -177,17 +180,21 @@ class CatchUp:
         if target is None or sender not in self._questions or chunk.seq != target.seq:
             return Rejection.NOT_WANTED
         question = self._questions[sender]
-        if chunk.nodes and set(question.paths).isdisjoint(path for path, _ in chunk.nodes):
-            return Rejection.NOT_WANTED  # an earlier answer once more: the one to this question may still come
-        del self._questions[sender]
+        earlier = bool(chunk.nodes) and set(question.paths).isdisjoint(path for path, _ in chunk.nodes)
         accepted = {path: len(code) for path, code in chunk.nodes if self._application.accept_node(path, code)}
+        if earlier and not accepted:
+            return Rejection.NOT_WANTED  # an earlier answer once more: the one to this question may still come
+        if not earlier:  # else one that comes late, with what is still wanted
+            del self._questions[sender]
+            self._application.requeue_nodes([path for path in question.paths if path not in accepted])
         self._nodes_received += len(accepted)
         self._bytes_received += sum(accepted.values())
-        self._application.requeue_nodes([path for path in question.paths if path not in accepted])
         if accepted:
             self._vain = 0
             self._slow.discard(sender)
-        elif not question.late:
+            for other in self._questions.values():
+                other.overtaken = other.overtaken or not accepted.keys().isdisjoint(other.paths)
+        elif not (chunk.nodes and (question.late or question.overtaken)):
             self._useless.add(sender)
         _, wanted = self._application.sync_progress()
         received, size = self._nodes_received, self._bytes_received
@@ -207,13 +214,17 @@ class CatchUp:
         return target
 
     def retarget(self, newest: CheckpointCertificate, out: Outbox, *, now_ns: int) -> None:
-        """When a source is gone and a newer checkpoint is known, go for that.
+        """When so many sources are gone that all who are left may be faulty, go for a newer checkpoint that is known.
 
-        Correct peers that moved on answer empty, and a liar that drips must not hold us at the old target for ever.
+        Correct peers that moved on answer empty, and a liar that drips must not hold us at the old target for ever; nor
+        may f that answer empty drive us from one to the next before the others' answers are here, hence also the wait.
         Who did not answer for the old one is not the first to be asked for the new one: at a root there is but one
         question to ask, and when a dead peer's time-out is over the others may have let this target go, too.
         """
-        if self._target is not None and self._useless and newest.seq > self._target.seq:
+        if self._target is None or newest.seq <= self._target.seq or not self._left_may_be_faulty:
+            return
+        waits = any(peer not in self._slow for peer in self._questions)
+        if not waits or now_ns - self._target_ns >= self._context.parameters.transfer_timeout_ns:
             self.begin(newest, out, now_ns=now_ns)
 
     def on_timeout(self, out: Outbox, *, now_ns: int, newest: CheckpointCertificate) -> None:
@@ -227,8 +238,7 @@ class CatchUp:
                 self._slow.add(peer)
                 self._application.requeue_nodes(question.paths)
         self._vain += 1
-        others, f = self._context.quorums.n - 1, self._context.quorums.f
-        if others - len(self._useless) <= f:  # all who are left may be faulty: everybody gets another chance
+        if self._left_may_be_faulty:  # everybody gets another chance
             self.begin(newest, out, now_ns=now_ns)
             return
         self._began_ns = now_ns
@@ -240,28 +250,33 @@ class CatchUp:
         self._slow = set()
         self._vain = 0
 
+    @property
+    def _left_may_be_faulty(self) -> bool:
+        """All who may still help with this target."""
+        return self._context.quorums.n - 1 - len(self._useless) <= self._context.quorums.f
+
     def _sources(self) -> list[ReplicaId]:
-        """Whom to ask, in turn; if all the prompt may be faulty, the slow too, and who was asked longest ago first."""
-        useful = [p for p in range(self._context.quorums.n) if p != self._context.id and p not in self._useless]
+        """Whom to ask, who was asked longest ago first; if all the prompt may be faulty, the slow too."""
+        useful = [peer for peer in self._by_turn if peer not in self._useless]
         prompt = [peer for peer in useful if peer not in self._slow]
-        if len(prompt) > self._context.quorums.f:
-            return prompt
-        return sorted(useful, key=lambda peer: self._last_asked_ns.get(peer, 0))
+        return prompt if len(prompt) > self._context.quorums.f else useful
 
     def _ask_nodes(self, out: Outbox, now_ns: int) -> None:
-        """One question outstanding with each useful peer, each for other nodes."""
+        """One question outstanding with each useful peer, each for other nodes, in equal shares.
+
+        Were the first given all that is missing, as long as that fits in a question, a liar that drips would be asked
+        for everything and the others for nothing.
+        """
         target = self._target
         if target is None:
             return
-        for peer in self._sources():
-            question = self._questions.get(peer)
-            if question is not None and not question.late:
-                continue
-            paths = tuple(self._application.missing_nodes(self._context.parameters.transfer_nodes_max))
-            if not paths:
-                break
+        idle = [p for p in self._sources() if (question := self._questions.get(p)) is None or question.late]
+        missing = self._application.missing_nodes(self._context.parameters.transfer_nodes_max * len(idle))
+        for index, peer in enumerate(idle[: len(missing)]):
+            paths = tuple(missing[index :: len(idle)])
             self._questions[peer] = Question(paths, now_ns)
-            self._last_asked_ns[peer] = now_ns
+            self._by_turn.remove(peer)
+            self._by_turn.append(peer)
             out.send(peer, FetchState(target.seq, paths))
 
 

@@ -51,8 +51,9 @@ class _Memory:
         return len(self._shown) + len(self._heard)
 
     def __iter__(self) -> Iterator[Authenticated[Any]]:
+        """Each once, also what was shown to us before we heard it."""
         yield from self._shown.values()
-        yield from self._heard.values()
+        yield from (statement for where, statement in self._heard.items() if where not in self._shown)
 
     def get(self, where: tuple[int, int]) -> Authenticated[Any] | None:
         return self._heard.get(where) or self._shown.get(where)

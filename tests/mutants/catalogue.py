@@ -419,14 +419,14 @@ MUTANTS = (
     Mutant(
         "an earlier answer to a question counts as the next one",
         _TRANSFER,
-        "if chunk.nodes and set(question.paths).isdisjoint(path for path, _ in chunk.nodes):",
-        "if False:",
+        "earlier = bool(chunk.nodes) and",
+        "earlier = False and",
     ),
     Mutant(
-        "the slow are asked in the order of their numbers",
+        "peers are asked in the order of their numbers",
         _TRANSFER,
-        "return sorted(useful, key=lambda peer: self._last_asked_ns.get(peer, 0))",
-        "return useful",
+        "            self._by_turn.append(peer)\n",
+        "            self._by_turn.append(peer)\n            self._by_turn.sort()\n",
     ),
     Mutant(
         "an answer to an earlier start counts",

@@ -149,6 +149,20 @@ class TestAsking:
         new = stage.receive(2, QueryStable(9, 0, 0))
         assert fx.Send(2, ReplyStable(9, 0, GENESIS, (vote,), (change,))) in new
 
+    def test_what_a_third_one_showed_first_crowds_out_nothing_of_what_is_returned(self, stage):
+        """A liar that relays all votes ahead of the links of their signer made each count twice."""
+        votes = [stage.prepare(2, seq=seq, digest=NULL_DIGEST) for seq in range(1, L + 1)]
+        votes += [stage.commit(2, seq=seq, digest=NULL_DIGEST) for seq in range(1, L + 1)]
+        for sender in (3, 2):
+            for vote in votes:
+                stage.receive(sender, vote)
+        (answer,) = [
+            e.message
+            for e in stage.receive(2, QueryStable(9, 0, 0))
+            if isinstance(e, fx.Send) and isinstance(e.message, ReplyStable)
+        ]
+        assert [vote for vote in votes if vote not in answer.votes] == []
+
     def test_questions_are_answered_twice_a_status_interval_at_most(self, stage):
         new = [effect for _ in range(100) for effect in stage.receive(2, QueryStable(9, 0, 0))]
         assert len([e for e in new if isinstance(e, fx.Send) and isinstance(e.message, ReplyStable)]) == 1

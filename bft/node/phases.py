@@ -33,17 +33,20 @@ class Phases:
         """A record is about to be written."""
         if isinstance(record, Accepted):
             header = record.proposal.header.message
-            if self._proposed.get(header.seq) != header.digest:
+            if self._proposed.get(header.seq) != header.digest and not self._executed(header.seq):
                 self._stamps.pop(header.seq, None)  # of a batch that a view change replaced
-                self.passed(header.seq, Phase.PRE_PREPARED)
-                self._proposed[header.seq] = header.digest
+            self.passed(header.seq, Phase.PRE_PREPARED)
+            self._proposed[header.seq] = header.digest
         elif isinstance(record, Prepared):
             self.passed(record.commit.message.seq, Phase.PREPARED)
         elif isinstance(record, Committed):
             self.passed(record.commits[0].message.seq, Phase.COMMITTED)
 
     def passed(self, seq: int, phase: Phase) -> None:
-        """Now; passing it again or after a later one (by a certificate, in a later view) counts for nothing."""
+        """Now; and the phases before it at the same time, if it is by a certificate that the batch got here.
+
+        Passing it again or after a later one, in a later view, counts for nothing.
+        """
         stamps = self._stamps.get(seq)
         if stamps is None:
             stamps = self._stamps[seq] = [0] * len(Phase)
@@ -51,8 +54,13 @@ class Phases:
                 oldest = next(iter(self._stamps))
                 del self._stamps[oldest]
                 self._proposed.pop(oldest, None)
-        if not any(stamps[phase:]):
-            stamps[phase] = time.monotonic_ns()
+        if not stamps[phase]:
+            now_ns = time.monotonic_ns()
+            for earlier in range(phase + 1):
+                stamps[earlier] = stamps[earlier] or now_ns
+
+    def _executed(self, seq: int) -> bool:
+        return seq in self._stamps and self._stamps[seq][Phase.EXECUTED] > 0
 
     def document(self) -> dict[str, Any]:
         """For `/phases`: nanoseconds, 0 where a phase was not seen."""

@@ -36,9 +36,20 @@ def test_another_batch_at_the_same_number_has_stamps_of_its_own():
     assert stamps(phases)[Phase.PREPARED] == 0
 
 
-def test_a_batch_that_was_executed_by_its_certificate_and_is_prepared_later_has_no_stamp_of_that():
+def test_a_batch_that_was_executed_by_its_certificate_passed_what_came_before_at_that_time():
     phases = Phases()
     phases.saw(accepted(STAGE.batch(1), view=0))
     phases.passed(5, Phase.EXECUTED)
+    proposed, *others = stamps(phases)
     phases.passed(5, Phase.COMMITTED)
-    assert stamps(phases)[Phase.COMMITTED] == 0
+    phases.saw(accepted(STAGE.batch(1), view=1))
+    assert stamps(phases) == [proposed, *others]
+    assert others[0] == others[1] == others[2] > proposed
+
+
+def test_a_batch_known_by_its_certificate_alone_keeps_its_stamps_when_a_view_proposes_it():
+    phases = Phases()
+    phases.passed(5, Phase.EXECUTED)
+    first = list(stamps(phases))
+    phases.saw(accepted(STAGE.batch(1), view=1))
+    assert stamps(phases) == first

@@ -97,7 +97,9 @@ class Rejoining:
         self._began_ns = 0  # monotonic
         self._answers: dict[ReplicaId, Answer] = {}
         self._answered_ns: dict[ReplicaId, int] = {}  # when each peer's question was last answered, monotonic
-        self._at_start: effects.Asked | None = None  # when we fell mute, maybe some starts ago; until we speak
+        self._at_start: effects.Asked | None = None  # when we fell mute, maybe some starts ago
+        self._spoke_in: View | None = None  # the view in which we spoke again
+        self._left: effects.Asked | None = None  # what we knew to have said when we left that view
         self._returned_view: View = 0  # the highest of our statements that peers returned
         self.amnesiac = False
         self.until: Seq = 0  # H; 0 until a quorum of peers answered
@@ -185,10 +187,10 @@ class Rejoining:
     def _lacks(self, said: Statement) -> bool:
         """Whether our log, a prefix in time of what it ought to be, lacks this statement of ours.
 
-        As it was at the start, while we say nothing: a stable checkpoint that peers showed us since then covers what we
-        voted on below it, but not the loss.
+        As it was at the start, for what we said before it: a stable checkpoint that peers showed us since then covers
+        what we voted on below it, and a view that we entered what we said in those below, but not the loss.
         """
-        memory = self._at_start or self._remember()
+        memory = self._memory_of(said)
         match said:
             case Checkpoint():
                 return said.seq > memory.checkpoint
@@ -202,6 +204,22 @@ class Rejoining:
                 return said.seq > memory.low and said.seq not in memory.prepared
             case Commit():
                 return said.seq > memory.low and said.seq not in memory.committed
+
+    def _memory_of(self, said: Statement) -> effects.Asked:
+        """What we knew to have said at the last moment at which we could have said this."""
+        if self._at_start is not None:
+            if self._spoke_in is None:
+                return self._at_start
+            if not isinstance(said, Checkpoint) and said.view < self._spoke_in:
+                return self._at_start
+        if self._left is not None and not isinstance(said, Checkpoint | ViewChange) and said.view == self._left.view:
+            return self._left
+        return self._remember()
+
+    def leave_view(self) -> None:
+        """We are about to leave the view that we are in: it is known for the last time what we said there."""
+        if self._left is None and self._current.active and self._spoke_in == self._current.view:
+            self._left = self._remember()
 
     def _remember(self) -> effects.Asked:
         """Everything that we know to have said and that `_lacks` looks for."""
@@ -272,7 +290,7 @@ class Rejoining:
         """Mute no more."""
         out.persist(effects.Spoke())
         out.note(effects.Rejoined(self.amnesiac))
-        self._at_start = None
+        self._at_start, self._spoke_in = None if self.amnesiac else self._at_start, self._current.view
         self.amnesiac = False
         self._context.voice.mute = False
 

@@ -497,6 +497,7 @@ class Replica(Parts):
             if not self._rejoining.amnesiac or not self._may_speak(view, now, active=True):
                 return
             self._rejoining.speak(out)
+        self._rejoining.leave_view()
         prepared = self._ordering.prepared_certificates()
         self._view_changes.leave(view, cause, self.stable, prepared, out)
         self._monitor.leave_view(as_slow=cause is ViewChangeCause.SLOW_PRIMARY)
@@ -507,6 +508,7 @@ class Replica(Parts):
         message = new_view.message
         # First on disk too: on replay it moves the window to where this view's headers are.
         self._adopt_stable(starting_checkpoint([v.message for v in message.view_changes]), now, out)
+        self._rejoining.leave_view()
         self._view_changes.enter(new_view, out)
         self._monitor.leave_view(as_slow=False)
         self._witness.keep(message)

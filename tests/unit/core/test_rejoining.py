@@ -395,3 +395,31 @@ def test_a_second_restart_before_the_answers_does_not_hide_that_the_log_was_roll
     for peer in (0, 2, 3):
         stage.answer(peer, nonce=NONCE + 1, view=2, votes=votes)
     assert "lost its disk" in stage.replica.silence
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_late_answer_silences_again_also_after_a_view_change(stage, moved):
+    """Rolled back, it spoke on the word of two; the third, which was cut off, knows what it lost."""
+    prepared(stage)
+    votes = [e.message for e in stage.effects if isinstance(e, fx.Broadcast) and said([e]) == ["Prepare"]]
+    stage.again(records=[])
+    stage.answer(0)
+    stage.answer(2)
+    stage.wait(WAITED)
+    assert stage.replica.silence == ""
+    if moved:
+        stage.receive(2, stage.new_view(2, [stage.view_change(replica, view=2) for replica in (0, 2, 3)]))
+    stage.answer(3, votes=votes)
+    assert "lost its disk" in stage.replica.silence
+
+
+def test_a_late_answer_with_what_it_said_since_it_speaks_again_does_not_silence(stage):
+    stage.again()
+    stage.answer(0)
+    stage.answer(2)
+    stage.wait(WAITED)
+    prepared(stage)
+    votes = [e.message for e in stage.effects if isinstance(e, fx.Broadcast) and said([e]) == ["Prepare"]]
+    stage.receive(2, stage.new_view(2, [stage.view_change(replica, view=2) for replica in (0, 2, 3)]))
+    stage.answer(3, votes=votes)
+    assert stage.replica.silence == ""

@@ -290,7 +290,10 @@ class Rejoining:
         """Mute no more."""
         out.persist(effects.Spoke())
         out.note(effects.Rejoined(self.amnesiac))
-        self._at_start, self._spoke_in = None if self.amnesiac else self._at_start, self._current.view
+        if self.amnesiac:  # what it lost is covered: no late answer need tell it
+            self._at_start = self._spoke_in = self._left = None
+        else:
+            self._spoke_in = self._current.view
         self.amnesiac = False
         self._context.voice.mute = False
 

@@ -6,7 +6,7 @@ import pytest
 
 from bft.core import effects as fx
 from bft.core.context import Context, CurrentView
-from bft.core.effects import Rejection
+from bft.core.effects import Outbox, Rejection
 from bft.core.escort import Escort
 from bft.core.events import Instant, Received, Start, Tick
 from bft.core.messages import (
@@ -420,6 +420,24 @@ def test_a_late_answer_with_what_it_said_since_it_speaks_again_does_not_silence(
     stage.wait(WAITED)
     prepared(stage)
     votes = [e.message for e in stage.effects if isinstance(e, fx.Broadcast) and said([e]) == ["Prepare"]]
+    stage.receive(2, stage.new_view(2, [stage.view_change(replica, view=2) for replica in (0, 2, 3)]))
+    stage.answer(3, votes=votes)
+    assert stage.replica.silence == ""
+
+
+def test_who_lost_its_disk_and_rejoined_is_not_silenced_again_by_a_later_answer(stage):
+    """The last peer withholds what it knows until the others helped the replica back."""
+    prepared(stage)
+    votes = [e.message for e in stage.effects if isinstance(e, fx.Broadcast) and said([e]) == ["Prepare"]]
+    stage.again(records=[])
+    stage.answer(0)
+    stage.wait(WAITED)
+    stage.answer(2)
+    rejoining = stage.replica._rejoining
+    rejoining.speak(Outbox())
+    rejoining.leave_view()
+    rejoining.amnesiac = stage.replica._context.voice.mute = True  # silenced after it spoke
+    rejoining.speak(Outbox())
     stage.receive(2, stage.new_view(2, [stage.view_change(replica, view=2) for replica in (0, 2, 3)]))
     stage.answer(3, votes=votes)
     assert stage.replica.silence == ""
